@@ -1,0 +1,134 @@
+"""The vocabulary that every room shares: what a batch, a task, an optimizer is. Shapes are written here once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+
+class DataSpec(NamedTuple):
+    """What a data set tells the model that reads it."""
+
+    name: str
+    shape: tuple[int, ...]  # of one input: (features,), (channels, length) or (channels, height, width)
+    classes: tuple[str, ...] = ()  # names of the classes; empty for a regression
+    targets: int = 1  # numbers per example of a regression
+    outputs: int = 0  # numbers that a model predicts per example; the task decides
+
+
+class Batch(NamedTuple):
+    inputs: Tensor  # (batch, *spec.shape) float32
+    targets: Tensor  # (batch,) int64 classes, or (batch, spec.targets) float32
+
+
+class Examples(NamedTuple):
+    """One split as a source delivers it."""
+
+    inputs: np.ndarray  # (n, *shape), uint8 images or floats
+    targets: np.ndarray  # (n,) integer classes, or (n, targets) floats
+
+
+class Source(NamedTuple):
+    """A data set as it stands on disk or comes out of its generator, before any preparation."""
+
+    train: Examples
+    test: Examples | None = None  # None: a test split is cut by the stated rule
+    validation: Examples | None = None
+    classes: tuple[str, ...] = ()
+    truth: Mapping[str, Any] = {}  # what is known of the generator, e.g. {"bayes_error": 0.1587}
+    origin: str = ""  # where the numbers come from, for the report
+
+
+class Split(Protocol):
+    """Examples on the device, read by index."""
+
+    def __len__(self) -> int: ...
+    def batch(self, indices: Tensor | slice) -> Batch: ...
+    def to(self, device: Any) -> Split: ...
+
+
+class Data(NamedTuple):
+    spec: DataSpec
+    train: Split
+    validation: Split | None
+    test: Split
+    facts: Mapping[str, Any]  # plain JSON: sizes, hashes, noise, duplicates, rules, truth
+
+
+class Phase(NamedTuple):
+    """One optimizer's turn within a step."""
+
+    name: str  # key of its optimizer, schedule and log entries
+    module: str  # which part of the model moves; "" is all of it
+    loss: Callable[[Any, Batch], Tensor]  # (model, batch) -> mean loss over the batch, scalar; nats unless stated
+
+
+class Metric(Protocol):
+    """A loss or a score per example; one reduction at the end, so that batching can never change it."""
+
+    unit: str  # "nats", "fraction", "squared units"
+    floor: float | None  # greatest lower bound that holds for every prediction; None: unbounded below
+
+    def rows(self, prediction: Tensor, batch: Batch) -> Tensor: ...  # (batch,) float32 or better
+    def reduce(self, rows: np.ndarray) -> float: ...  # (n,) float64 -> one number
+    def constant_risk(self, targets: np.ndarray) -> float | None: ...  # least mean over all constant predictions
+
+
+class Task(Protocol):
+    """What is predicted, what is minimized, and which loss defines the risk."""
+
+    spec: DataSpec  # with `outputs` filled in
+    phases: tuple[Phase, ...]
+    metrics: Mapping[str, Metric]  # "loss" is the risk that is decomposed; "error" the 0-1 error, where there is one
+
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor: ...
+
+
+class Normalization(NamedTuple):
+    """One axis for every model: `wrap` reparametrizes a layer, `after` makes the module placed behind it."""
+
+    wrap: Callable[[nn.Module], nn.Module]
+    after: Callable[[int, int], nn.Module]  # (channels, spatial dimensions: 0, 1 or 2) -> module
+
+
+class Parameters(Protocol):
+    """The trainable numbers of one phase, laid out as one vector so that a rule is a few tensor operations.
+
+    Matrices and convolution kernels (two or more dimensions) come first, vectors (biases, norm scales) last.
+    """
+
+    weights: Tensor  # (size,)
+    gradients: Tensor  # (size,), of the mean loss of the current batch
+    matrices_size: int  # weights[:matrices_size] belongs to matrices and kernels
+    matrices: list[tuple[Tensor, Tensor]]  # shaped views (weight, gradient) of those
+
+
+class Optimizer(Protocol):
+    """An update rule over flat tensors. Its memory is a dict of tensors, so a checkpoint needs nothing else."""
+
+    lr: float  # base learning rate; the schedule multiplies it
+    full_batch: bool  # True: the rule is defined on the whole training set (gradient descent, L-BFGS)
+
+    def init(self, parameters: Parameters) -> dict[str, Tensor]: ...
+
+    def update(self, parameters: Parameters, state: dict[str, Tensor], lr: float, again: Callable[[], Tensor]) -> None:
+        """Move the weights in place. `again()` evaluates loss and gradients anew at the current weights,
+        on the same batch with the same noise (for line searches and SAM)."""
+
+
+class Progress(NamedTuple):
+    """Where a run stands, as schedules see it."""
+
+    step: int  # steps taken so far
+    steps: int  # steps of the whole run
+    epoch_steps: int
+    validation: tuple[tuple[int, float], ...] = ()  # (step, validation risk) so far, oldest first
+
+
+Schedule = Callable[[Progress], float]  # -> factor on the learning rate
+Augmentation = Callable[["Tensor", Any], "Tensor"]  # (inputs, generator) -> inputs
+Initialization = Callable[["nn.Module"], None]  # draws from torch's default generator, in place

@@ -1,0 +1,117 @@
+"""Names and the factories behind them: the allow-list that no config file can widen.
+
+`@register("model", "mlp")` above a factory is all that a component needs, beside its YAML. The catalogue of a
+group is read from source by `ast`, so that names, settings and one-line summaries are known without importing
+torch; a factory's module is imported only when it is built.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PACKAGE = Path(__file__).parent
+FOLDERS = {
+    "model": "models",
+    "dataset": "datasets",
+    "task": "tasks",
+    "normalization": "normalizations",
+    "initialization": "initializations",
+    "optimizer": "optimizers",
+    "schedule": "schedules",
+    "augmentation": "augmentations",
+}
+FACTORIES: dict[tuple[str, str], Callable[..., Any]] = {}
+PLUGINS: list[Entry] = []
+
+
+class Entry(NamedTuple):
+    """One registered name, as its source text declares it."""
+
+    group: str
+    name: str
+    summary: str  # first line of the factory's docstring
+    supplied: tuple[str, ...]  # positional parameters: what dlcli passes in
+    settings: dict[str, str]  # keyword-only parameters: setting -> annotation, as source text
+    module: str
+    path: Path
+    line: int
+
+
+def register(group: str, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make the decorated factory buildable as `group=name`; its keyword-only parameters are the settings."""
+    assert group in FOLDERS, f"unknown group {group!r}; groups: {', '.join(FOLDERS)}"
+
+    def add(factory: Callable[..., Any]) -> Callable[..., Any]:
+        assert (group, name) not in FACTORIES, f"{group}={name} is registered twice"
+        FACTORIES[group, name] = factory
+        return factory
+
+    return add
+
+
+def entries(path: Path, module: str) -> list[Entry]:
+    """Every factory that a source file registers, without importing it."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        for decorator in node.decorator_list:
+            if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).split(".")[-1] == "register":
+                group, name = (ast.literal_eval(argument) for argument in decorator.args)
+                found.append(_entry(node, group, name, module, path))
+    return found
+
+
+def _entry(node: ast.FunctionDef | ast.ClassDef, group: str, name: str, module: str, path: Path) -> Entry:
+    function: Any = node
+    supplied_from = 0
+    if isinstance(node, ast.ClassDef):
+        function = next(part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__")
+        supplied_from = 1  # self
+    arguments = function.args
+    summary = (ast.get_docstring(node) or "").split("\n")[0]
+    return Entry(
+        group=group,
+        name=name,
+        summary=summary,
+        supplied=tuple(argument.arg for argument in arguments.args[supplied_from:]),
+        settings={argument.arg: ast.unparse(argument.annotation) for argument in arguments.kwonlyargs},
+        module=module,
+        path=path,
+        line=node.lineno,
+    )
+
+
+@cache
+def _shipped(group: str) -> dict[str, Entry]:
+    folder = PACKAGE / FOLDERS[group]
+    found = {}
+    for path in sorted(folder.glob("*.py")):
+        for entry in entries(path, f"dlcli.{FOLDERS[group]}.{path.stem}"):
+            assert entry.group == group and entry.name not in found, f"{path}: {entry.group}={entry.name}"
+            found[entry.name] = entry
+    return found
+
+
+def catalogue(group: str) -> dict[str, Entry]:
+    """Every name of a group, plugins included, in the order in which a reader would look for it."""
+    return dict(sorted({**_shipped(group), **{e.name: e for e in PLUGINS if e.group == group}}.items()))
+
+
+def load_plugin(module: str) -> None:
+    """Import a module that the user named on the command line, and add what it registers."""
+    imported = importlib.import_module(module)
+    PLUGINS.extend(entries(Path(imported.__file__), module))
+
+
+def build(group: str, section: dict[str, Any], **supplied: Any) -> Any:
+    """The object that a checked config section describes; `supplied` offers what dlcli knows itself."""
+    settings = {key: value for key, value in section.items() if key != "name"}
+    entry = catalogue(group)[section["name"]]
+    importlib.import_module(entry.module)
+    return FACTORIES[group, entry.name](**{name: supplied[name] for name in entry.supplied}, **settings)
