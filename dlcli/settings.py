@@ -1,0 +1,54 @@
+"""Settings that belong to dlcli itself rather than to a registered component, with their types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from dlcli.schema import Count, Positive, Range, Seed, Share
+
+
+class Training(NamedTuple):
+    epochs: Count | None
+    steps: Count | None
+    batch_size: Count | Literal["auto", "full"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["fp32", "bf16"]
+    compile: bool
+    deterministic: bool
+    clip_norm: Positive | None
+    accumulate: Count
+    evaluate_every: Count | Literal["auto"]
+    log_every: Count
+    threads: Count | Literal["auto"]
+
+
+class Checkpoint(NamedTuple):
+    every: Positive
+    unit: Literal["steps", "epochs", "minutes"]
+    keep: Annotated[int, Range(2)]
+
+
+class Decompose(NamedTuple):
+    budget: Literal["none", "quick"]
+
+
+class Preparation(NamedTuple):
+    """What is done to every data set after its source was read; part of the section `dataset`."""
+
+    train_fraction: Share
+    label_noise: Annotated[float, Range(0, 1)]
+    standardize: Literal["none", "all", "feature"]
+    validation_fraction: Annotated[float, Range(0, 1, open_high=True)]
+    test_fraction: Annotated[float, Range(0, 1, open_low=True, open_high=True)]
+    seed: Seed
+
+
+class Top(NamedTuple):
+    seed: Seed
+    name: str | None
+    tags: list[str]
+    output_root: str
+    run_dir: str | None
+
+
+SECTIONS = {"training": Training, "checkpoint": Checkpoint, "decompose": Decompose}
