@@ -40,6 +40,7 @@ Probability = Annotated[float, Range(0, 1)]
 DropRate = Annotated[float, Range(0, 1, open_high=True)]
 Share = Annotated[float, Range(0, 1, open_low=True)]
 
+BUILTINS = {kind.__name__: kind for kind in (bool, float, int, list, str, tuple)}
 NAMESPACE = {
     "Annotated": Annotated,
     "Count": Count,
@@ -57,7 +58,7 @@ NAMESPACE = {
 
 def parse(annotation: str) -> Any:
     """The type that a factory's annotation, as source text, stands for."""
-    return eval(annotation, {"__builtins__": {"int": int, "float": float, "bool": bool, "str": str, "list": list, "tuple": tuple, "dict": dict}}, NAMESPACE)  # noqa: S307
+    return eval(annotation, {"__builtins__": BUILTINS}, NAMESPACE)
 
 
 def fits(value: Any, kind: Any) -> bool:

@@ -1,0 +1,132 @@
+"""The composition root: a checked config becomes a Run. The only module that knows every room."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import nn
+
+from dlcli import registry
+from dlcli.datasets.prepare import prepare
+from dlcli.errors import UsageError
+from dlcli.protocols import Data, DataSpec, Normalization, Optimizer, Task
+from dlcli.settings import Checkpoint, Preparation, Training
+from dlcli.training import device as devices
+from dlcli.training.parameters import FlatParameters
+from dlcli.training.randomness import Batches, stream
+from dlcli.training.run import Learner, Run
+
+Config = dict[str, Any]
+GREATEST_EVALUATIONS = 20  # in a run, when `evaluate_every` is auto
+NOT_IN_CLASS = {"dropout"}  # model settings that regularize but do not change the set of functions
+
+
+def build(config: Config) -> Run:
+    """Read the data, draw the initial weights, put both on the device.
+
+    Raises UsageError where the parts do not fit each other, DataError where the data are not usable.
+    """
+    training = Training(**config["training"])
+    device = devices.choose(training.device, training.precision)
+    devices.deterministic(training.deterministic)
+    data = read_data(config["dataset"])
+    task = registry.build("task", config["task"], spec=data.spec)
+    torch.default_generator.manual_seed(stream(config["seed"], "weights"))  # on the CPU, so alike on every device
+    model = build_model(config, task.spec, data).to(device)
+    if training.compile:
+        model.compile()
+    learners = tuple(learner(config, model, phase) for phase in task.phases)
+    batches = Batches(
+        len(data.train), batch_size(training, learners, len(data.train)), stream(config["seed"], "order"), device
+    )
+    steps = training.steps or training.epochs * batches.epoch_steps
+    return Run(
+        seed=config["seed"],
+        device=device,
+        data=on_device(data, device),
+        task=task,
+        model=model,
+        learners=learners,
+        augment=build_augmentation(config, data.spec),
+        batches=batches,
+        steps=steps,
+        evaluate_every=evaluation_steps(training, batches.epoch_steps, steps),
+        training=training,
+        checkpoint=Checkpoint(**config["checkpoint"]),
+    )
+
+
+def read_data(section: Config) -> Data:
+    preparation = {name: section[name] for name in Preparation._fields}
+    source = {name: value for name, value in section.items() if name not in preparation}
+    return prepare(registry.build("dataset", source, seed=section["seed"]), section["name"], preparation)
+
+
+def build_model(config: Config, spec: DataSpec, data: Data) -> nn.Module:
+    """The model with its initial weights drawn from torch's default generator."""
+    normalization: Normalization = registry.build("normalization", config["normalization"])
+    examples = data.train.batch(slice(None)).inputs
+    model = registry.build("model", config["model"], spec=spec, normalization=normalization, examples=examples)
+    registry.build("initialization", config["initialization"])(model)
+    return model
+
+
+def build_augmentation(config: Config, spec: DataSpec) -> Any:
+    if config["augmentation"]["name"] == "none":
+        return None  # nothing to draw, nothing to pay
+    return registry.build("augmentation", config["augmentation"], spec=spec)
+
+
+def learner(config: Config, model: nn.Module, phase: Any) -> Learner:
+    parameters = FlatParameters(model.get_submodule(phase.module))
+    optimizer: Optimizer = registry.build("optimizer", config["optimizer"])
+    return Learner(
+        phase, parameters, optimizer, optimizer.init(parameters), registry.build("schedule", config["schedule"])
+    )
+
+
+def batch_size(training: Training, learners: tuple[Learner, ...], examples: int) -> int:
+    asked = training.batch_size
+    if asked == "full" or any(learner.optimizer.full_batch for learner in learners):
+        return examples
+    if asked == "auto":
+        return max(1, min(100, examples // 8))
+    if asked > examples:
+        raise UsageError(
+            f"training.batch_size={asked} makes 0 batches per epoch: the training split has {examples} examples",
+            f"use training.batch_size=full, or {max(1, examples // 8)}",
+        )
+    return asked
+
+
+def evaluation_steps(training: Training, epoch_steps: int, steps: int) -> int:
+    if training.evaluate_every != "auto":
+        return training.evaluate_every * epoch_steps
+    return epoch_steps * max(1, -(-steps // (epoch_steps * GREATEST_EVALUATIONS)))
+
+
+def on_device(data: Data, device: torch.device) -> Data:
+    validation = None if data.validation is None else data.validation.to(device)
+    return data._replace(train=data.train.to(device), validation=validation, test=data.test.to(device))
+
+
+def class_key(config: Config, task: Task) -> dict[str, str]:
+    """Identity of the function class F: architecture, sizes, normalization, shapes. Nothing about how it is trained."""
+    model = {name: value for name, value in config["model"].items() if name not in NOT_IN_CLASS}
+    content = {
+        "model": model,
+        "normalization": config["normalization"],
+        "shape": task.spec.shape,
+        "outputs": task.spec.outputs,
+    }
+    digest = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {"id": f"{model['name']}-{digest[:12]}", "spec_hash": digest}
+
+
+def reference_optimizer() -> Optimizer:
+    """What reference solutions are trained with, whatever the run used."""
+    section = {"name": "adam", "lr": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "decay": "all"}
+    return registry.build("optimizer", section)

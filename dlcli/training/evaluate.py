@@ -1,0 +1,41 @@
+"""Risks of one fixed function: evaluation mode, every example once, float32 or better, summed in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dlcli.protocols import Split, Task
+
+CHUNK = 1000  # examples per forward pass; large enough to be fast, small enough for any memory
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, task: Task, split: Split, chunk: int = CHUNK, collect: Callable[[Tensor], None] | None = None
+) -> dict[str, np.ndarray]:
+    """Per-example rows of every metric of the task, each (n,) float64. `collect` is handed each chunk's predictions."""
+    was_training = model.training
+    model.eval()
+    rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
+    for start in range(0, len(split), chunk):
+        batch = split.batch(slice(start, start + chunk))
+        prediction = task.predict(model, batch)
+        if collect is not None:
+            collect(prediction)
+        for name, metric in task.metrics.items():
+            rows[name].append(metric.rows(prediction, batch))
+    model.train(was_training)
+    return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
+
+
+def reduce(task: Task, rows: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: metric.reduce(rows[name]) for name, metric in task.metrics.items()}
+
+
+def risks(model: nn.Module, task: Task, split: Split, chunk: int = CHUNK) -> dict[str, float]:
+    """The value of every metric over the whole split."""
+    return reduce(task, evaluate(model, task, split, chunk))

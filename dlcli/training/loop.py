@@ -1,0 +1,140 @@
+"""The training loop: step, log, evaluate, save. Read it together with `step.py`; nothing else trains."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from dlcli.errors import Interrupted
+from dlcli.protocols import Data
+from dlcli.training import checkpoint
+from dlcli.training.evaluate import risks
+from dlcli.training.run import Run
+from dlcli.training.signals import Stop
+from dlcli.training.step import take_step
+
+
+class Console(Protocol):
+    """Where a person watches: a progress bar or plain lines."""
+
+    def advance(self, step: int, loss: float, samples_per_second: float) -> None: ...
+    def epoch_line(self, text: str) -> None: ...
+
+
+class Journal(Protocol):
+    """Where numbers are kept: metrics.jsonl and TensorBoard."""
+
+    def log(self, step: int, epoch: float, values: dict[str, float]) -> None: ...
+    def scalar(self, tag: str, value: float, step: int) -> None: ...
+    def flush(self) -> None: ...
+
+
+def fit(run: Run, folder: Path, identity: dict[str, Any], journal: Journal, console: Console, stop: Stop) -> None:
+    """Train from `run.state.step` to `run.steps`, leaving checkpoints in `folder`.
+
+    Raises Interrupted after a signal, with a checkpoint saved; Diverged when a loss, gradient or weight is not finite.
+    """
+    state, training = run.state, run.training
+    run.model.train()
+    saved_at, looked_at, looked_step = time.monotonic(), time.monotonic(), state.step
+    while state.step < run.steps:
+        with spending(run, "training"):
+            measured = take_step(run)
+            state.step += 1
+            for name, value in measured.items():
+                state.window[name] = state.window.get(name, 0.0) + value
+            state.window["steps"] = state.window.get("steps", 0) + 1
+        last = state.step == run.steps
+        if last or state.step % training.log_every == 0:
+            rate = (state.step - looked_step) * run.batches.batch_size / (time.monotonic() - looked_at)
+            looked_at, looked_step = time.monotonic(), state.step
+            means = close_window(run)
+            journal.log(state.step, epoch(run), means)
+            journal.scalar("speed/samples_per_second", rate, state.step)
+            console.advance(state.step, means[f"{run.task.phases[0].name}/running_loss"], rate)
+        improved = False
+        if last or state.step % run.evaluate_every == 0:
+            with spending(run, "evaluation"):
+                improved = measure(run, journal, console)
+        if improved or last or stop.requested or stop.save_now or checkpoint_due(run, saved_at):
+            with spending(run, "checkpoint"):
+                save(run, folder, identity, journal)
+            saved_at, stop.save_now = time.monotonic(), False
+        if stop.requested and not last:
+            raise Interrupted(
+                f"stopped by signal {stop.requested} at step {state.step} of {run.steps}, checkpoint saved",
+                f"continue with: dlcli resume {folder.parent}",
+                stop.requested,
+            )
+
+
+def measure(run: Run, journal: Journal, console: Console) -> bool:
+    """Risks of the present weights on train and validation; whether validation is the best so far.
+
+    The test split is not touched before the end.
+    """
+    state = run.state
+    values = {}
+    for name, split in selection_splits(run.data).items():
+        values.update({f"risk/{name}/{metric}": value for metric, value in risks(run.model, run.task, split).items()})
+    journal.log(state.step, epoch(run), values)
+    shown = "  ".join(f"{key.removeprefix('risk/')} {value:.4g}" for key, value in values.items())
+    console.epoch_line(f"epoch {epoch(run):g}  step {state.step}/{run.steps}  {shown}")
+    risk = values.get("risk/validation/loss")
+    if risk is None:
+        return False
+    state.validation.append((state.step, risk))
+    improved = risk < (state.best[1] if state.best else math.inf)
+    if improved:
+        state.best = (state.step, risk)
+    return improved
+
+
+def selection_splits(data: Data) -> dict[str, Any]:
+    """The splits that may be looked at while training."""
+    return {"train": data.train} | ({"validation": data.validation} if data.validation is not None else {})
+
+
+def save(run: Run, folder: Path, identity: dict[str, Any], journal: Journal) -> None:
+    """Write a checkpoint, then forget what retention allows."""
+    journal.flush()
+    run.state.window = {name: float(value) for name, value in run.state.window.items()}
+    checkpoint.save(folder, run.state.step, run.tensors(), run.plain_state(), identity)
+    checkpoint.prune(folder, run.checkpoint.keep, protect=(run.state.best or (run.state.step,))[:1])
+
+
+def checkpoint_due(run: Run, saved_at: float) -> bool:
+    if run.checkpoint.unit == "minutes":
+        return time.monotonic() - saved_at >= 60 * run.checkpoint.every
+    unit = run.batches.epoch_steps if run.checkpoint.unit == "epochs" else 1
+    return run.state.step % max(1, round(run.checkpoint.every * unit)) == 0
+
+
+def close_window(run: Run) -> dict[str, float]:
+    """Means over the steps since the last log point; the only place where the loop waits for the device."""
+    sums, run.state.window = run.state.window, {}
+    steps = sums.pop("steps")
+    means = {name: float(value) / steps for name, value in sums.items()}
+    for learner in run.learners:
+        means[f"{learner.phase.name}/lr"] = learner.optimizer.lr * learner.schedule(run.progress())
+    return means
+
+
+def epoch(run: Run) -> float:
+    return run.state.step / run.batches.epoch_steps
+
+
+class spending:
+    """Adds the wall time of a block to `run.state.seconds[purpose]`."""
+
+    def __init__(self, run: Run, purpose: str):
+        self.run, self.purpose = run, purpose
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *failure: Any) -> None:
+        seconds = self.run.state.seconds
+        seconds[self.purpose] = seconds.get(self.purpose, 0.0) + time.perf_counter() - self.start

@@ -1,0 +1,92 @@
+"""What a run is made of: the built parts, and the state that a checkpoint keeps."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from dlcli.protocols import Augmentation, Data, Optimizer, Phase, Progress, Schedule, Task
+from dlcli.settings import Checkpoint, Training
+from dlcli.training.parameters import FlatParameters
+from dlcli.training.randomness import Batches
+
+
+class Learner(NamedTuple):
+    """One phase with everything that moves its part of the model."""
+
+    phase: Phase
+    parameters: FlatParameters
+    optimizer: Optimizer
+    memory: dict[str, Tensor]  # the optimizer's state
+    schedule: Schedule
+
+
+@dataclass
+class State:
+    """Where a run stands, beside its tensors. Plain JSON."""
+
+    step: int = 0
+    window: dict[str, float] = field(default_factory=dict)  # sums since the last log point
+    validation: list[tuple[int, float]] = field(default_factory=list)  # (step, validation risk)
+    best: tuple[int, float] | None = None  # (step, validation risk) of the best checkpoint
+    seconds: dict[str, float] = field(default_factory=dict)  # wall time by purpose
+
+
+@dataclass
+class Run:
+    """Everything that training needs, built and on the device."""
+
+    seed: int
+    device: torch.device
+    data: Data
+    task: Task
+    model: nn.Module
+    learners: tuple[Learner, ...]
+    augment: Augmentation | None
+    batches: Batches
+    steps: int
+    evaluate_every: int  # steps
+    training: Training
+    checkpoint: Checkpoint
+    state: State = field(default_factory=State)
+
+    def progress(self) -> Progress:
+        return Progress(self.state.step, self.steps, self.batches.epoch_steps, tuple(self.state.validation))
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        if self.training.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def generator(self, seed: int) -> Generator:
+        return Generator(self.device).manual_seed(seed)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint keeps, by file and name."""
+        memory = {
+            f"{learner.phase.name}/{name}": tensor
+            for learner in self.learners
+            for name, tensor in learner.memory.items()
+        }
+        return {"model": dict(self.model.state_dict()), "optimizer": memory}
+
+    def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+        """Put a verified checkpoint back, in place: the flat layout of the parameters stays."""
+        with torch.no_grad():
+            for stem, named in self.tensors().items():
+                for name, tensor in named.items():
+                    tensor.copy_(tensors[stem][name])
+        self.state = State(
+            step=state["step"],
+            window=state["window"],
+            validation=[(step, risk) for step, risk in state["validation"]],
+            best=None if state["best"] is None else tuple(state["best"]),
+            seconds=state["seconds"],
+        )
+
+    def plain_state(self) -> dict[str, Any]:
+        return asdict(self.state)
