@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,3 +132,17 @@ class Progress(NamedTuple):
 Schedule = Callable[[Progress], float]  # -> factor on the learning rate
 Augmentation = Callable[["Tensor", Any], "Tensor"]  # (inputs, generator) -> inputs
 Initialization = Callable[["nn.Module"], None]  # draws from torch's default generator, in place
+
+
+class Bound(NamedTuple):
+    """One bound of min_F L_tr and where it comes from. Plain JSON, so that it can be kept in a file."""
+
+    side: Literal["lower", "upper"]
+    value: float
+    kind: Literal["exact", "certified", "statistical", "heuristic"]  # a heuristic never ends an interval
+    method: str  # in words, for the report: "nonnegativity", "last-layer refit"
+    attained: bool | None = None  # False: an infimum that no member of F reaches; None: not known
+    level: float | None = None  # confidence of a statistical bound
+    witness: str = ""  # hash of the weights that reach an upper bound
+    seconds: float = 0.0  # what it cost
+    evidence: Mapping[str, Any] = {}  # numbers that let a reader check it

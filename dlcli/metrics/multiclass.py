@@ -1,0 +1,116 @@
+"""Losses of one score per class, (batch, classes), per example; and the least that a constant prediction can reach.
+
+`smoothing` mixes the target with the uniform distribution (Szegedy et al. 2016, arXiv:1512.00567); it belongs to a
+training objective only, so no metric sets it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dlcli.metrics.mean import MeanRisk, widen
+from dlcli.protocols import Batch
+
+
+def soft_targets(scores: Tensor, batch: Batch, smoothing: float) -> Tensor:
+    """(batch, classes): 1 for the class of the example and 0 elsewhere, mixed with the uniform distribution."""
+    classes = scores.shape[-1]
+    one_hot = functional.one_hot(batch.targets, classes).to(scores.dtype)
+    return one_hot * (1 - smoothing) + smoothing / classes
+
+
+def cross_entropy(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
+    """-log softmax(scores)[target], nats."""
+    return functional.cross_entropy(widen(prediction), batch.targets, reduction="none", label_smoothing=smoothing)
+
+
+def squared_error(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
+    """Squared distance between the scores and the one-hot target, summed over the classes."""
+    scores = widen(prediction)
+    return (scores - soft_targets(scores, batch, smoothing)).square().sum(-1)
+
+
+def hinge(prediction: Tensor, batch: Batch) -> Tensor:
+    """max(0, 1 + best wrong score - right score) (Crammer & Singer, 2001)."""
+    scores = widen(prediction)
+    target = batch.targets[:, None]
+    rival = scores.scatter(-1, target, -torch.inf).amax(-1)
+    return (1 + rival - scores.gather(-1, target).squeeze(-1)).clamp_min(0)
+
+
+def logistic_each(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
+    """Sum over the classes of the logistic loss of "this class or another", nats."""
+    scores = widen(prediction)
+    targets = soft_targets(scores, batch, smoothing)
+    return functional.binary_cross_entropy_with_logits(scores, targets, reduction="none").sum(-1)
+
+
+def hinge_each(prediction: Tensor, batch: Batch) -> Tensor:
+    """Sum over the classes of the hinge loss of "this class or another"."""
+    scores = widen(prediction)
+    signs = 2 * soft_targets(scores, batch, 0.0) - 1
+    return (1 - signs * scores).clamp_min(0).sum(-1)
+
+
+def decide(prediction: Tensor) -> Tensor:
+    """The class of the greatest score; of tied classes the first."""
+    return prediction.argmax(-1)
+
+
+def zero_one(prediction: Tensor, batch: Batch) -> Tensor:
+    """1 where the decision is wrong, 0 where it is right."""
+    return (decide(prediction) != batch.targets).float()
+
+
+def shares(targets: np.ndarray) -> np.ndarray:
+    """Share of each class that occurs."""
+    return np.unique(targets, return_counts=True)[1] / len(targets)
+
+
+def entropy(probabilities: np.ndarray) -> float:
+    """-sum p log p, nats; 0 log 0 is 0."""
+    positive = probabilities[probabilities > 0]
+    return float(-np.sum(positive * np.log(positive)))
+
+
+def entropy_of_shares(targets: np.ndarray) -> float:
+    """Reached by predicting the shares of the classes."""
+    return entropy(shares(targets))
+
+
+def binary_entropies(targets: np.ndarray) -> float:
+    """Sum over the classes of the entropy of "this class or another"."""
+    share = shares(targets)
+    return entropy(share) + entropy(1 - share)
+
+
+def least_hinge(targets: np.ndarray) -> float:
+    """Score the commonest class by a margin d above the others: share (1 - d) + (1 - share)(1 + d), d in [0, 1]."""
+    return float(min(1.0, 2 * (1 - shares(targets).max())))
+
+
+def least_hinge_each(targets: np.ndarray) -> float:
+    """Each class alone is best scored -1 or +1: twice the smaller of its share and the rest's."""
+    share = shares(targets)
+    return float(2 * np.minimum(share, 1 - share).sum())
+
+
+def gini(targets: np.ndarray) -> float:
+    """Sum over the classes of p (1 - p), reached by predicting the shares."""
+    share = shares(targets)
+    return float(np.sum(share * (1 - share)))
+
+
+def least_errors(targets: np.ndarray) -> float:
+    return float(1 - shares(targets).max())
+
+
+CROSS_ENTROPY = MeanRisk("nats", 0.0, cross_entropy, entropy_of_shares)
+SQUARED_ERROR = MeanRisk("squared units", 0.0, squared_error, gini)
+HINGE = MeanRisk("margin", 0.0, hinge, least_hinge)
+LOGISTIC_EACH = MeanRisk("nats", 0.0, logistic_each, binary_entropies)
+HINGE_EACH = MeanRisk("margin", 0.0, hinge_each, least_hinge_each)
+ZERO_ONE = MeanRisk("fraction", 0.0, zero_one, least_errors, decide)

@@ -1,0 +1,56 @@
+"""The task that predicts the target of each input: one model, one phase, a risk per example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from dlcli.errors import UsageError
+from dlcli.protocols import Batch, DataSpec, Metric, Phase
+
+
+class Supervised(NamedTuple):
+    spec: DataSpec
+    phases: tuple[Phase, ...]
+    metrics: Mapping[str, Metric]
+
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Raw scores or numbers, (batch, spec.outputs)."""
+        return model(batch.inputs)
+
+
+def supervised(
+    spec: DataSpec, outputs: int, objective: Callable[[Tensor, Batch], Tensor], metrics: Mapping[str, Metric]
+) -> Supervised:
+    """One phase that moves the whole model down the mean of `objective`, whose rows may be smoothed.
+
+    The metrics are not: the risk that is decomposed is the plain one, whatever was trained on.
+    """
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return objective(model(batch.inputs), batch).mean()
+
+    return Supervised(spec._replace(outputs=outputs), (Phase("train", "", loss),), metrics)
+
+
+def require_classes(spec: DataSpec, task: str) -> None:
+    if not spec.classes:
+        raise UsageError(
+            f"task={task} needs classes, and the targets of data set {spec.name} are numbers",
+            "use task=regression, or task=auto, which chooses by the data",
+        )
+    if len(spec.classes) == 1:
+        raise UsageError(
+            f"data set {spec.name} has a single class, {spec.classes[0]}: there is nothing to tell apart",
+            "check which column or folder gives the class",
+        )
+
+
+def refuse_smoothing(loss: str, label_smoothing: float) -> None:
+    if label_smoothing:
+        raise UsageError(
+            f"task.label_smoothing={label_smoothing:g} has no meaning for the loss {loss}",
+            "set task.label_smoothing=0, or a loss of probabilities or squares",
+        )
