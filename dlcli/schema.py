@@ -39,9 +39,11 @@ NonNegative = Annotated[float, Range(0)]
 Probability = Annotated[float, Range(0, 1)]
 DropRate = Annotated[float, Range(0, 1, open_high=True)]
 Share = Annotated[float, Range(0, 1, open_low=True)]
+Activation = Literal["relu", "leaky_relu", "gelu", "silu", "softplus", "tanh", "sigmoid"]
 
 BUILTINS = {kind.__name__: kind for kind in (bool, float, int, list, str, tuple)}
 NAMESPACE = {
+    "Activation": Activation,
     "Annotated": Annotated,
     "Count": Count,
     "DropRate": DropRate,
