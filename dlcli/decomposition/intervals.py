@@ -1,0 +1,107 @@
+"""How far a mean over a finite test set may lie from the risk it estimates, for one fixed function.
+
+Sampling of test examples only: initial weights, batch order and the training set are other sources of variation and
+are never mixed in here. Examples are taken to be independent; windows of one text or copies of one image are not.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+LEVEL = 0.95
+RESAMPLES = 5000
+GREATEST_BOOTSTRAP = 20_000  # examples; above it the normal interval is as good and 1000 times cheaper
+RESAMPLING_BLOCK = 2_000_000  # numbers drawn at once, 16 MB
+TAIL = 0.01  # share of the examples whose weight in the mean is reported
+
+
+class Estimate(NamedTuple):
+    """A mean over examples. `ci` is None where the mean is itself the quantity (a train risk), or n is 1."""
+
+    value: float
+    n: int
+    unit: str
+    ci: tuple[float, float] | None = None
+    level: float | None = None
+    method: str = "mean over the whole split"
+    top_share: float | None = None  # share of the sum that the hardest 1 % of the examples carry
+    kurtosis: float | None = None  # fourth standardized moment; 3 for a normal distribution
+
+
+def whole(rows: np.ndarray, unit: str) -> Estimate:
+    """The risk on a set that is known completely: no sampling error."""
+    return Estimate(float(np.mean(rows, dtype=np.float64)), len(rows), unit)
+
+
+def sampled(rows: np.ndarray, unit: str, level: float = LEVEL) -> Estimate:
+    """The risk on the distribution that the examples were drawn from.
+
+    rows: (n,) per-example values. Wilson's interval for a fraction of errors, else the BCa bootstrap (Efron 1987),
+    for more than 20000 examples the normal interval.
+    """
+    rows = np.asarray(rows, dtype=np.float64)
+    value, n = float(rows.mean()), len(rows)
+    if unit == "fraction":
+        return Estimate(value, n, unit, wilson(round(float(rows.sum())), n, level), level, "Wilson")
+    if n < 2:
+        return Estimate(value, n, unit, None, level, "none: a single example")
+    ci, method = mean_interval(rows, level)
+    return Estimate(value, n, unit, ci, level, method, top_share(rows), kurtosis(rows))
+
+
+def wilson(errors: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of a probability from `errors` in `n` independent trials (Wilson 1927)."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    share = errors / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return (0.0 if errors == 0 else centre - half, 1.0 if errors == n else centre + half)
+
+
+def mean_interval(rows: np.ndarray, level: float = LEVEL, seed: int = 0) -> tuple[tuple[float, float], str]:
+    """Interval of the mean of the distribution behind `rows`, and the name of the method."""
+    if rows.min() == rows.max():
+        return (float(rows[0]), float(rows[0])), "none: all examples alike"
+    if len(rows) <= GREATEST_BOOTSTRAP:
+        low, high = bca(rows, level, seed)
+        if math.isfinite(low) and math.isfinite(high):
+            return (low, high), "BCa bootstrap"
+    half = NormalDist().inv_cdf(0.5 + level / 2) * float(rows.std(ddof=1)) / math.sqrt(len(rows))
+    return (float(rows.mean()) - half, float(rows.mean()) + half), "normal"
+
+
+def bca(rows: np.ndarray, level: float, seed: int) -> tuple[float, float]:
+    """Bias-corrected and accelerated bootstrap of the mean; the same rows give the same interval. May be NaN."""
+    from scipy.stats import bootstrap  # a second to import, and only here
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # degenerate samples: the caller sees NaN
+        found = bootstrap(
+            (rows,),
+            np.mean,
+            n_resamples=RESAMPLES,
+            confidence_level=level,
+            method="BCa",
+            batch=max(1, RESAMPLING_BLOCK // len(rows)),
+            rng=np.random.default_rng(seed),
+        )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def top_share(rows: np.ndarray) -> float | None:
+    """Share of the sum carried by the largest 1 % of the rows; near 1 the mean hangs on a few examples."""
+    total = float(rows.sum())
+    if total <= 0 or rows.min() < 0:
+        return None
+    return float(np.sort(rows)[-math.ceil(TAIL * len(rows)) :].sum()) / total
+
+
+def kurtosis(rows: np.ndarray) -> float | None:
+    deviations = rows - rows.mean()
+    variance = float(np.mean(deviations**2))
+    return float(np.mean(deviations**4)) / variance**2 if variance > 0 else None

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from dlcli.decomposition.intervals import kurtosis, mean_interval, sampled, top_share, whole, wilson
+
+
+@pytest.mark.parametrize("errors, n", [(0, 1), (1, 1), (3, 1000), (20, 360), (60, 1000), (1000, 1000)])
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+def test_wilson_is_the_interval_of_scipy(errors, n, level):
+    reference = binomtest(errors, n).proportion_ci(level, method="wilson")
+    assert wilson(errors, n, level) == pytest.approx((reference.low, reference.high), abs=1e-12)
+
+
+def test_wilson_has_its_published_half_width():
+    low, high = wilson(60, 1000)
+    assert (high - low) / 2 == pytest.approx(0.0148, abs=5e-5)
+
+
+@pytest.mark.parametrize("rate, n", [(0.003, 1000), (0.02, 360), (0.06, 1000), (0.3, 500)])
+def test_wilson_covers_the_known_error_rate(rate, n):
+    errors = np.random.default_rng(0).binomial(n, rate, size=500)
+    covered = np.mean([low <= rate <= high for low, high in (wilson(int(k), n) for k in errors)])
+    assert 0.93 <= covered <= 0.985
+
+
+def test_bootstrap_covers_the_known_mean_of_skewed_losses():
+    generator = np.random.default_rng(1)
+    intervals = [mean_interval(generator.exponential(size=300)) for _ in range(500)]
+    covered = np.mean([low <= 1.0 <= high for (low, high), _ in intervals])
+    assert 0.93 <= covered <= 0.985
+
+
+def test_errors_get_wilson_and_losses_the_bootstrap():
+    rows = np.array([0.0, 1.0, 0.0, 0.0])
+    assert (sampled(rows, "fraction").method, sampled(rows, "nats").method) == ("Wilson", "BCa bootstrap")
+
+
+def test_the_interval_of_the_same_rows_is_the_same():
+    rows = np.random.default_rng(0).exponential(size=50)
+    assert mean_interval(rows) == mean_interval(rows)
+
+
+def test_many_examples_get_the_normal_interval():
+    rows = np.random.default_rng(0).normal(3, 2, size=40_000)
+    (low, high), method = mean_interval(rows)
+    assert method == "normal"
+    assert (high - low) / 2 == pytest.approx(1.96 * 2 / 200, rel=0.02)
+
+
+def test_equal_losses_have_no_width():
+    assert mean_interval(np.full(10, 0.5))[0] == (0.5, 0.5)
+
+
+def test_a_single_example_has_no_interval():
+    assert sampled(np.array([1.3]), "nats").ci is None
+
+
+def test_a_degenerate_sample_still_has_a_finite_interval():
+    low, high = mean_interval(np.array([0.0, 1e-300]))[0]
+    assert np.isfinite([low, high]).all()
+
+
+def test_a_train_risk_has_no_sampling_interval():
+    assert whole(np.array([1.0, 2.0]), "nats").ci is None
+
+
+def test_means_are_summed_in_float64():
+    assert whole(np.full(1_000_000, 0.1, dtype=np.float32), "nats").value == pytest.approx(
+        float(np.float32(0.1)), rel=1e-12
+    )
+
+
+def test_top_share_sees_a_single_hard_example():
+    rows = np.full(100, 0.01)
+    rows[7] = 99.01
+    assert top_share(rows) == pytest.approx(0.9901)
+
+
+def test_kurtosis_of_a_normal_sample_is_three():
+    assert kurtosis(np.random.default_rng(0).normal(size=200_000)) == pytest.approx(3, abs=0.05)
+
+
+def test_coverage_needs_no_wald_interval():
+    """The textbook interval p +- 1.96 sd covers 80 % here; Wilson does not shrink to nothing at 0 errors."""
+    assert wilson(0, 1000)[1] == pytest.approx(0.00383, abs=1e-5)
