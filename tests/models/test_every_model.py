@@ -1,5 +1,6 @@
 """What holds for each model with each normalization on each kind of input."""
 
+import copy
 import subprocess
 import sys
 
@@ -103,6 +104,17 @@ def test_a_loaded_state_predicts_what_the_saved_one_did(build_model, name):
     fresh = build_model(name, shape, normalization="batch", examples=examples, **settings)
     fresh.load_state_dict(saved.state_dict())
     assert torch.equal(fresh.eval()(inputs), saved.eval()(inputs))
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_a_deep_copy_predicts_the_same_with_weights_of_its_own(build_model, normalization):
+    model, inputs = build_model("cnn", (1, 40), normalization=normalization), torch.randn(3, 1, 40)
+    before = model(inputs)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(twin(inputs), before)
 
 
 @pytest.mark.parametrize("name", MODELS)
