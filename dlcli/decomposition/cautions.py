@@ -63,7 +63,7 @@ def not_separable(kappa: float | None) -> Caution:
     width = "cannot be compared to the test risk" if kappa is None else f"is {kappa:.2g} of the test risk"
     return Caution(
         "approx_opt_not_separable",
-        f"approximation and optimization are not separable: the interval of min_F L_tr {width}",
+        f"approximation and optimization are not separable: the interval of min_F L_train {width}",
     )
 
 

@@ -1,0 +1,146 @@
+"""Pictures of one run, drawn without a display. Matplotlib takes half a second to import: import this module late."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dlcli.report import wording
+
+WRITTEN_CELLS = 15  # classes up to which the cells of a confusion matrix carry their counts
+WRITTEN_FEATURES = 8  # features of a table row that are written out
+GREATEST_LISTED = 12  # numbers per example up to which features are text, and above which they are a curve
+COLOURS = {"approximation": "#4477aa", "optimization": "#ccbb44", "generalization": "#aa3377"}  # Tol's bright set
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as (height, width, 3) uint8, for TensorBoard."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as a stand-alone vector image, for a web page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def confusion(targets: np.ndarray, decisions: np.ndarray, classes: Sequence[str]) -> Figure:
+    """True classes down, decided classes across; colour is the share of the true class, so rare classes show.
+
+    targets, decisions: (n,) integer classes.
+    """
+    size = len(classes)
+    counts = np.zeros((size, size), dtype=np.int64)
+    np.add.at(counts, (targets, decisions), 1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(12.0, 2.5 + 0.45 * size)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="decided", ylabel="true", title=f"{np.trace(counts)} of {counts.sum()} right")
+    if size <= 40:
+        axes.set_xticks(range(size), list(map(escape, classes)), rotation=90)
+        axes.set_yticks(range(size), list(map(escape, classes)))
+    if size <= WRITTEN_CELLS:
+        for row, column in np.ndindex(size, size):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    return figure
+
+
+def misclassified(
+    inputs: np.ndarray, targets: np.ndarray, decisions: np.ndarray, classes: Sequence[str], columns: int = 4
+) -> Figure:
+    """Each input with the class it has and the class it was given.
+
+    inputs: (n, channels, height, width) images, (n, channels, length) signals or (n, features) rows; n of 1 or more.
+    """
+    rows = -(-len(inputs) // columns)
+    figure = Figure(figsize=(2.2 * columns, 2.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for cell in axes.flat:
+        cell.set_axis_off()
+    for cell, example, target, decision in zip(axes.flat, inputs, targets, decisions, strict=False):
+        draw_input(cell, example)
+        cell.set_title(f"true {escape(classes[target])}\ndecided {escape(classes[decision])}", fontsize=8)
+    return figure
+
+
+def draw_input(axes: Axes, example: np.ndarray) -> None:
+    if example.ndim == 3:
+        axes.imshow(as_image(example), cmap="gray")
+    elif example.ndim == 2 or example.size > GREATEST_LISTED:
+        axes.plot(np.atleast_2d(example).T, linewidth=1)
+    else:
+        listed = [f"x{i} = {value:.3g}" for i, value in enumerate(example[:WRITTEN_FEATURES])]
+        if example.size > WRITTEN_FEATURES:
+            listed.append("...")
+        axes.text(0.5, 0.5, "\n".join(listed), ha="center", va="center", fontsize=8, family="monospace")
+
+
+def as_image(example: np.ndarray) -> np.ndarray:
+    """(channels, height, width) of any range to (height, width[, 3]) in [0, 1]; other channel counts show the first."""
+    low, high = float(example.min()), float(example.max())
+    scaled = (example - low) / (high - low if high > low else 1.0)
+    return np.moveaxis(scaled, 0, -1) if len(example) == 3 else scaled[0]
+
+
+def terms(records: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """One bar per record (schema dlcli.decomposition/1): the three terms end to end, up to the test risk.
+
+    The part that may be approximation or optimization is hatched in both colours; the error bar is the interval of the
+    test risk. Records must share a unit. A bar without a lower bound starts hatched.
+    """
+    figure = Figure(figsize=(7.5, 1.3 + 0.6 * len(records)), layout="constrained")
+    axes = figure.subplots()
+    for position, record in enumerate(records.values()):
+        draw_bar(axes, position, record)
+    unit = next(iter(records.values()))["loss"]["unit"]
+    axes.set_yticks(range(len(records)), [escape(label) for label in records])
+    axes.set_ylim(len(records) - 0.5, -0.5)
+    axes.set_xlabel("test error" if unit == "fraction" else f"test loss{wording.unit_name(unit)}")
+    for name, colour in COLOURS.items():
+        axes.barh(0, 0, color=colour, label=name)
+    axes.barh(0, 0, label="approximation or optimization", **hatched())
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def draw_bar(axes: Axes, position: int, record: Mapping[str, Any]) -> None:
+    low, high = record["approx_train"]["interval"]
+    train, test = record["train"]["value"], record["test"]["value"]
+    start = min(0.0, high) if low is None else low
+    if low is not None and low > 0:
+        axes.barh(position, low, color=COLOURS["approximation"])
+    axes.barh(position, high - start, left=start, **hatched())
+    axes.barh(position, train - high, left=high, color=COLOURS["optimization"])
+    # A negative gap is drawn as a thin bar back from the train risk, over the terms that it takes from.
+    height = 0.8 if test >= train else 0.3
+    axes.barh(position, test - train, left=train, height=height, color=COLOURS["generalization"])
+    if record["test"]["ci"] is not None:
+        below, above = record["test"]["ci"]
+        reach = [[max(0.0, test - below)], [max(0.0, above - test)]]
+        axes.errorbar([test], [position], xerr=reach, color="black", capsize=4, linewidth=1)
+
+
+def hatched() -> dict[str, Any]:
+    return {
+        "facecolor": COLOURS["approximation"],
+        "edgecolor": COLOURS["optimization"],
+        "hatch": "////",
+        "linewidth": 0,
+    }
+
+
+def escape(text: str) -> str:
+    """A class name is text, never a formula."""
+    return str(text).replace("$", r"\$")

@@ -1,0 +1,144 @@
+"""The risks of one run and the three terms of each loss, as tables for a terminal, a pipe or a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dlcli.report import wording
+
+SPLITS = ("train", "validation", "test")
+FORMULAS = {
+    "approximation": "min_F L_train",
+    "optimization": "L_train - min_F L_train",
+    "generalization": "L_test - L_train",
+}
+
+
+def print_report(summary: Mapping[str, Any], console: Console) -> None:
+    """Everything that a reader of one run is told; plain text without lines or colours where nobody watches."""
+    for part in parts(summary, console.is_terminal):
+        console.print(part, highlight=False, soft_wrap=False)
+
+
+def parts(summary: Mapping[str, Any], lines: bool) -> Iterator[RenderableType]:
+    """The report from top to bottom; `lines` draws rules under the headings."""
+    yield risks_table(summary, lines)
+    yield interval_note(summary)
+    for metric, record in summary["decomposition"].items():
+        yield ""
+        yield terms_table(metric, record, lines)
+        yield from provenance(record)
+    noted = list(notes(summary))
+    if noted:
+        yield ""
+        yield from noted
+    yield ""
+    yield Text(summary["diagnosis"], style="bold")
+
+
+def plain_table(lines: bool, title: str) -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD if lines else None,
+        title=Text(title, style="bold"),
+        title_justify="left",
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+
+
+def risks_table(summary: Mapping[str, Any], lines: bool) -> Table:
+    risks = {split: summary["risks"][split] for split in SPLITS if summary["risks"].get(split)}
+    table = plain_table(lines, "Risks, evaluated on whole splits")
+    table.add_column("")
+    for split in risks:
+        table.add_column(split)
+    for metric, first in risks["train"].items():
+        cells = [wording.estimate(risk[metric]["value"], risk[metric]["ci"], first["unit"]) for risk in risks.values()]
+        table.add_row(f"{metric}{wording.unit_name(first['unit'])}", *map(Text, cells))
+        if first["unit"] == "squared units" and all(risk[metric].get("constant") for risk in risks.values()):
+            table.add_row("R^2", *(f"{1 - r[metric]['value'] / r[metric]['constant']:.4g}" for r in risks.values()))
+    table.add_row("examples", *(str(risk[next(iter(risk))]["n"]) for risk in risks.values()))
+    return table
+
+
+def interval_note(summary: Mapping[str, Any]) -> Text:
+    sampled = [risk for risk in summary["risks"]["test"].values() if risk["ci"] is not None]
+    if not sampled:
+        return Text("No intervals: the test split has a single example.")
+    methods = dict.fromkeys(risk["method"] for risk in sampled)
+    return Text(
+        f"[a, b]: {100 * sampled[0]['level']:.3g} % intervals for the sampling of the examples, this model given "
+        f"({', '.join(methods)}).",
+        style="dim",
+    )
+
+
+def terms_table(metric: str, record: Mapping[str, Any], lines: bool) -> Table:
+    """Three terms and their sum; where min_F L_train is an interval, so are the first two."""
+    unit, test = record["loss"]["unit"], record["test"]["value"]
+    gap = record["generalization"]
+    name = "error" if unit == "fraction" else f"{metric}{wording.unit_name(unit)}"
+    table = plain_table(lines, f"Why the test {name} is {wording.number(test, unit)}")
+    for heading in ("term", "", "value", "share"):
+        table.add_column(heading, overflow="fold")
+    rows = {
+        "approximation": record["approx_train"]["interval"],
+        "optimization": record["optimization"]["interval"],
+    }
+    for term, ends in rows.items():
+        table.add_row(term, FORMULAS[term], Text(wording.interval(ends, unit)), share(ends, test))
+    value = wording.estimate(gap["value"], gap["ci"], unit)
+    table.add_row("generalization", FORMULAS["generalization"], Text(value), share([gap["value"]] * 2, test))
+    table.add_row("sum", "L_test", wording.number(test, unit), "")
+    return table
+
+
+def share(ends: list[float | None], whole: float) -> str:
+    """Of the test risk; empty where a share says nothing (an open end, or a risk that is not positive)."""
+    low, high = ends
+    if low is None or high is None or whole <= 0:
+        return ""
+    shares = [f"{100 * end / whole + 0.0:.0f}" for end in (low, high)]
+    return f"{shares[0]} %" if shares[0] == shares[1] else f"{shares[0]} to {shares[1]} %"
+
+
+def provenance(record: Mapping[str, Any]) -> Iterator[Padding]:
+    """Where each end of min_F L_train comes from, and heuristics beside them."""
+    for line in origins(record):
+        yield Padding(line, (0, 0, 0, 2))
+
+
+def origins(record: Mapping[str, Any]) -> Iterator[Text]:
+    unit, approximation = record["loss"]["unit"], record["approx_train"]
+    lower, upper = approximation["lower"], approximation["upper"]
+    if lower is None:
+        yield Text("min_F L_train has no lower bound: this loss can be negative")
+    elif not (lower["kind"] == upper["kind"] == "exact"):
+        yield Text(f"min_F L_train {wording.bound(lower, unit)}")
+    yield Text(f"min_F L_train {wording.bound(upper, unit)}")
+    for heuristic in approximation["heuristics"]:
+        yield Text(f"beside it, {wording.bound(heuristic, unit)}", style="dim")
+    matched = record["test"]["matched_noise_value"]
+    if matched is not None:
+        yield Text(f"with the label noise of the training set the test risk is {wording.number(matched, unit)}")
+
+
+def notes(summary: Mapping[str, Any]) -> Iterator[Text]:
+    """Warnings of the run and of each decomposition; a shared one is printed once."""
+    seen: dict[str, list[str]] = {}
+    for warning in summary["warnings"]:
+        seen.setdefault(warning["text"], [])
+    for metric, record in summary["decomposition"].items():
+        for warning in record["warnings"]:
+            seen.setdefault(warning["text"], []).append(metric)
+    for text, metrics in seen.items():
+        only = f" ({metrics[0]})" if len(metrics) == 1 else ""
+        yield Text(f"note{only}: {text}", style="yellow")

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import copy
+import io
+
+from rich.console import Console
+
+from dlcli.report.comparison import best_train_losses, comparison_table
+from dlcli.report.summary import read_run
+
+
+def printed(runs, width=100):
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(comparison_table(runs, lines=False))
+    return stream.getvalue()
+
+
+def run(write_run, name, config, summary, train=None, **more):
+    summary = copy.deepcopy(summary)
+    if train is not None:
+        summary["risks"]["train"]["loss"]["value"] = train
+    summary.update(more)
+    return read_run(write_run(name, config, summary))
+
+
+def test_only_what_differs_names_a_row(write_run, summary):
+    runs = [run(write_run, str(lr), {"seed": 0, "optimizer": {"name": "sgd", "lr": lr}}, summary) for lr in (0.1, 0.2)]
+    assert "optimizer.lr=0.2" in printed(runs) and "seed" not in printed(runs)
+
+
+def test_the_difference_of_optimization_terms_is_exact(write_run, summary):
+    runs = [run(write_run, str(t), {"seed": i}, summary, train=t) for i, t in enumerate((0.25, 0.4375))]
+    assert "0.1875" in printed(runs)
+
+
+def test_another_training_set_is_another_class_minimum(write_run, summary):
+    runs = [
+        run(write_run, "a", {"seed": 0}, summary),
+        run(write_run, "b", {"seed": 1}, summary, 0.5, data={"train_sha256": "d2"}),
+    ]
+    assert len(best_train_losses(runs)) == 2
+    assert [count for _, count in best_train_losses(runs).values()] == [1, 1]
+
+
+def test_a_failed_run_keeps_its_row(write_run, summary):
+    failed = read_run(write_run("c", {"seed": 2}, status={"status": "failed", "reason": "loss is nan at step 3"}))
+    text = printed([run(write_run, "a", {"seed": 0}, summary), failed])
+    assert "seed=2" in text and "failed" in text and "nan" in text
+
+
+def test_it_reads_at_eighty_columns(write_run, summary):
+    runs = [run(write_run, str(i), {"seed": i, "model": {"name": "mlp", "width": i}}, summary) for i in range(3)]
+    assert max(map(len, printed(runs, 80).splitlines())) <= 80

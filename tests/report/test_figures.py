@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dlcli.report import figures
+
+CLASSES = ("cat", "d$g", "owl")
+TARGETS, DECISIONS = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0])
+
+
+def is_picture(figure):
+    array = figures.pixels(figure)
+    return array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.std() > 0
+
+
+def test_a_confusion_matrix_is_a_picture_with_its_counts():
+    figure = figures.confusion(TARGETS, DECISIONS, CLASSES)
+    assert is_picture(figure)
+    assert figure.axes[0].get_title() == "3 of 5 right"
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "1", "0", "0", "1", "0", "1", "0", "1"]
+
+
+def test_many_classes_are_drawn_without_text():
+    many = np.arange(100)
+    assert is_picture(figures.confusion(many, many, list(map(str, many))))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (2, 8, 8), (1, 40), (2, 40), (40,), (4,), (10,)])
+def test_misclassified_inputs_of_any_shape_are_drawn(shape):
+    inputs = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
+    assert is_picture(figures.misclassified(inputs, TARGETS, DECISIONS, CLASSES))
+
+
+def test_a_constant_image_is_drawn():
+    assert is_picture(figures.misclassified(np.zeros((1, 1, 4, 4)), TARGETS, DECISIONS, CLASSES))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [{}, {"low": None, "high": -7.0, "train": -6.5, "test": -6.0}, {"test": 0.2}],
+    ids=["usual", "open", "negative gap"],
+)
+def test_terms_are_drawn(decomposition, shape):
+    assert is_picture(figures.terms({"loss": decomposition(**shape)}))
+
+
+def test_the_undecided_part_is_hatched(decomposition):
+    figure = figures.terms({"loss": decomposition()})
+    hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch() and patch.get_width() > 0]
+    assert [(patch.get_x(), patch.get_width()) for patch in hatched] == [(0.0, 0.125)]
+
+
+def test_an_svg_stands_alone(decomposition):
+    picture = figures.svg(figures.terms({"loss": decomposition()}))
+    assert picture.startswith(b"<?xml") and b"</svg>" in picture
