@@ -16,17 +16,16 @@ def nonnegativity(metric: Metric) -> Bound | None:
     return Bound("lower", metric.floor, "certified", "nonnegativity" if metric.floor == 0 else "floor of the loss")
 
 
-def label_conflicts(inputs: np.ndarray, targets: np.ndarray, metric: Metric) -> Bound | None:
+def label_conflicts(groups: list[np.ndarray], targets: np.ndarray, metric: Metric) -> Bound | None:
     """Identical inputs get identical predictions, so different targets among them cost every function something.
 
-    inputs: (n, ...) as the model sees them, after the whole input pipeline; targets: (n, ...). Each group of
-    identical inputs contributes its least risk over constant predictions, a single example the floor of the loss.
-    Tight where F can separate distinct inputs. None for a loss without a floor.
+    groups: as `repeated` returns them; targets: (n, ...). Each group contributes its least risk over constant
+    predictions, every other example the floor of the loss. Tight where F can separate distinct inputs. None for a
+    loss without a floor.
     """
     if metric.floor is None:
         return None
-    n = len(inputs)
-    groups = [members for members in identical(inputs) if len(members) > 1]
+    n = len(targets)
     total, grouped, conflicting = 0.0, 0, 0
     for members in groups:
         least = metric.constant_risk(targets[members])
@@ -39,12 +38,16 @@ def label_conflicts(inputs: np.ndarray, targets: np.ndarray, metric: Metric) -> 
     return Bound("lower", float(value), "certified", "label conflicts of identical inputs", evidence=evidence)
 
 
-def identical(inputs: np.ndarray) -> list[np.ndarray]:
-    """Indices of the examples, grouped by equal input; compared byte by byte, so no hash can collide."""
+def repeated(inputs: np.ndarray) -> list[np.ndarray]:
+    """Indices of the examples that share their input with another, one array per distinct input.
+
+    inputs: (n, ...) as the model sees them, after the whole input pipeline. Compared byte by byte: no hash collides.
+    """
     rows = np.ascontiguousarray(inputs).reshape(len(inputs), -1) + 0  # -0.0 and 0.0 are one input
     keys = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
     _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return np.split(np.argsort(group, kind="stable"), np.cumsum(counts)[:-1])
+    order, ends = np.argsort(group, kind="stable"), np.cumsum(counts)
+    return [order[ends[i] - counts[i] : ends[i]] for i in np.flatnonzero(counts > 1)]
 
 
 def score_scaling(train_rows: np.ndarray, unit: str, free_head: bool) -> Bound | None:

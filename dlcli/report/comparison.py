@@ -55,19 +55,14 @@ def risk(summary: Mapping[str, Any], split: str, metric: str) -> str:
     return "" if found is None else wording.number(found["value"], found["unit"])
 
 
-def comparable(summary: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Runs with the same key share min_F L_train."""
-    train_loss = summary["risks"]["train"]["loss"]
-    return (
-        str(summary["class"]["id"]),
-        str(summary["data"].get("train_sha256")),
-        str(train_loss.get("name", train_loss["unit"])),
-    )
+def comparable(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Equal for runs that share min_F L_train: the keys of class, training set and loss."""
+    return tuple(summary["keys"][part] for part in ("class", "data", "loss"))
 
 
-def best_train_losses(runs: Sequence[Run]) -> dict[tuple[str, str, str], tuple[float, int]]:
+def best_train_losses(runs: Sequence[Run]) -> dict[tuple[str, ...], tuple[float, int]]:
     """Per key: the least train loss, and how many runs have the key."""
-    found: dict[tuple[str, str, str], tuple[float, int]] = {}
+    found: dict[tuple[str, ...], tuple[float, int]] = {}
     for run in runs:
         if run["summary"] is not None:
             key = comparable(run["summary"])

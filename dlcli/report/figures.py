@@ -104,7 +104,7 @@ def terms(records: Mapping[str, Mapping[str, Any]]) -> Figure:
     axes = figure.subplots()
     for position, record in enumerate(records.values()):
         draw_bar(axes, position, record)
-    unit = next(iter(records.values()))["loss"]["unit"]
+    (unit,) = {record["loss"]["unit"] for record in records.values()}
     axes.set_yticks(range(len(records)), [escape(label) for label in records])
     axes.set_ylim(len(records) - 0.5, -0.5)
     axes.set_xlabel("test error" if unit == "fraction" else f"test loss{wording.unit_name(unit)}")

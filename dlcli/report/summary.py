@@ -4,7 +4,8 @@
       "schema": "dlcli.summary/1",
       "run":    {"id", "name", "seed", "tags", "command", "status", "step", "weights", ...}
       "data":   the facts of the data set, as `protocols.Data.facts`
-      "class":  {"id", "spec_hash", "parameters", ...}      the key of the function class F
+      "class":  {"id", "parameters", ...}                   the function class F, as declared by the architecture
+      "keys":   {"class", "data", "loss"}                   hashes; runs with equal keys share min_F L_train
       "risks":  {"train" | "validation" | "test": {METRIC: {"value", "n", "unit", "ci", "level", "method", ...}}}
       "decomposition": {METRIC: schema dlcli.decomposition/1}
       "diagnosis": one sentence
@@ -37,6 +38,7 @@ def summarize(
     run: Mapping[str, Any],
     data: Mapping[str, Any],
     function_class: Mapping[str, Any],
+    keys: Mapping[str, str],
     risks: Mapping[str, Mapping[str, Any]],
     decomposition: Mapping[str, Any],
     diagnosis: str,
@@ -50,6 +52,7 @@ def summarize(
         "run": dict(run),
         "data": dict(data),
         "class": dict(function_class),
+        "keys": dict(keys),
         "risks": {split: dict(metrics) for split, metrics in risks.items()},
         "decomposition": dict(decomposition),
         "diagnosis": diagnosis,

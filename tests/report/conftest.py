@@ -63,8 +63,9 @@ def summary():
     return {
         "schema": SCHEMA,
         "run": {"id": "mlp-0"},
-        "data": {"train_sha256": "d1"},
+        "data": {},
         "class": {"id": "mlp-1"},
+        "keys": {"class": "c1", "data": "d1", "loss": "l1"},
         "risks": {
             "train": {"loss": estimate(0.25, 400, "nats"), "error": estimate(0.0625, 400, "fraction")},
             "test": {

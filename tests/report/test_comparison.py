@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 
+import pytest
 from rich.console import Console
 
 from dlcli.report.comparison import best_train_losses, comparison_table
@@ -33,13 +34,11 @@ def test_the_difference_of_optimization_terms_is_exact(write_run, summary):
     assert "0.1875" in printed(runs)
 
 
-def test_another_training_set_is_another_class_minimum(write_run, summary):
-    runs = [
-        run(write_run, "a", {"seed": 0}, summary),
-        run(write_run, "b", {"seed": 1}, summary, 0.5, data={"train_sha256": "d2"}),
-    ]
-    assert len(best_train_losses(runs)) == 2
-    assert [count for _, count in best_train_losses(runs).values()] == [1, 1]
+@pytest.mark.parametrize("part", ["class", "data", "loss"])
+def test_runs_with_another_key_are_not_compared(write_run, summary, part):
+    other = {"keys": {**summary["keys"], part: "another"}}
+    runs = [run(write_run, "a", {"seed": 0}, summary), run(write_run, "b", {"seed": 1}, summary, 0.5, **other)]
+    assert sorted(best_train_losses(runs).values()) == [(0.25, 1), (0.5, 1)]
 
 
 def test_a_failed_run_keeps_its_row(write_run, summary):
