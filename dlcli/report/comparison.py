@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -13,46 +14,81 @@ from dlcli.report.summary import differing
 from dlcli.report.table import plain_table
 
 Run = Mapping[str, Any]  # as `summary.read_run` returns it
+HEADINGS = ("train\nloss", "test\nloss", "train\nerror", "test\nerror", "gap", "above\nbest", "status")
 
 
-def comparison_table(runs: Sequence[Run], lines: bool) -> Table:
+def print_comparison(runs: Sequence[Run], console: Console) -> None:
+    """A table of the runs, then what went wrong in those without a result."""
+    for part in parts(runs, console.is_terminal):
+        console.print(part, highlight=False)
+
+
+def parts(runs: Sequence[Run], lines: bool) -> Iterator[RenderableType]:
+    names = labels(runs)
+    best = best_train_losses(runs)
+    yield comparison_table(runs, names, best, lines)
+    if any(count > 1 for _, count in best.values()):
+        yield Text(
+            "above best: train loss minus the least one among the runs with the same function class, training set and "
+            "loss; an exact difference of optimization terms.",
+            style="dim",
+        )
+    for run, name in zip(runs, names, strict=True):
+        if run["reason"]:
+            yield Text(f"{run['status']}: {name}: {run['reason']}", style="red")
+
+
+def comparison_table(
+    runs: Sequence[Run], names: Sequence[str], best: Mapping[tuple[str, ...], tuple[float, int]], lines: bool
+) -> Table:
     """What differs between the runs, their risks, and how far each is from the best-trained of its own class.
 
-    `opt. above best` is L_train minus the least L_train of the runs with the same function class, training set and
-    loss: an exact difference of optimization terms, whatever min_F L_train is. Runs of different classes are never
-    compared by it.
+    That last column is exact whatever min_F L_train is; runs of different classes are never compared by it.
     """
-    keys = differing([run["config"] for run in runs])
-    best = best_train_losses(runs)
     table = plain_table(lines, f"{len(runs)} runs")
-    table.add_column("run", ratio=1, overflow="fold")
-    for heading in ("train\nloss", "test\nloss", "train\nerror", "test\nerror", "gap", "opt. above\nbest", "status"):
+    table.add_column("run", overflow="fold")
+    for heading in HEADINGS:
         table.add_column(heading)
-    for run in runs:
-        label = " ".join(f"{key}={run['config'].get(key)}" for key in keys) or run["path"]
+    for run, name in zip(runs, names, strict=True):
         summary = run["summary"]
         if summary is None:
-            reason = f"{run['status']}: {run['reason']}" if run["reason"] else run["status"]
-            table.add_row(Text(label), *[""] * 6, Text(reason, style="red" if run["status"] == "failed" else ""))
+            table.add_row(Text(name), *[""] * 6, Text(run["status"], style="red" if run["status"] == "failed" else ""))
             continue
-        excess = summary["risks"]["train"]["loss"]["value"] - best[comparable(summary)][0]
-        shared = best[comparable(summary)][1] > 1
+        train, test = summary["risks"]["train"], summary["risks"]["test"]
+        least, count = best[comparable(summary)]
         table.add_row(
-            Text(label),
-            risk(summary, "train", "loss"),
-            risk(summary, "test", "loss"),
-            risk(summary, "train", "error"),
-            risk(summary, "test", "error"),
-            wording.number(summary["risks"]["test"]["loss"]["value"] - summary["risks"]["train"]["loss"]["value"]),
-            wording.number(excess) if shared else "",
+            Text(name),
+            shown(train.get("loss")),
+            shown(test.get("loss")),
+            shown(train.get("error")),
+            shown(test.get("error")),
+            wording.number(test["loss"]["value"] - train["loss"]["value"]),
+            wording.number(train["loss"]["value"] - least) if count > 1 else "",
             run["status"],
         )
     return table
 
 
-def risk(summary: Mapping[str, Any], split: str, metric: str) -> str:
-    found = summary["risks"][split].get(metric)
-    return "" if found is None else wording.number(found["value"], found["unit"])
+def shown(risk: Mapping[str, Any] | None) -> str:
+    return "" if risk is None else wording.number(risk["value"], risk["unit"])
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """What sets each run apart, as short as it stays clear: `sgd lr=0.1 seed=0`; the directory if nothing does."""
+    configs = [run["config"] for run in runs]
+    keys = differing(configs)
+    last = [key.rsplit(".", 1)[-1] for key in keys]
+    short = [end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)]
+
+    def label(config: Mapping[str, Any]) -> str:
+        # The name of a component says which group it is of, a setting of a component it does not have says nothing.
+        present = [(key, name) for key, name in zip(keys, short, strict=True) if key in config]
+        return " ".join(
+            str(config[key]) if any(other.startswith(f"{key}.") for other in config) else f"{name}={config[key]}"
+            for key, name in present
+        )
+
+    return [label(run["config"]) or run["path"] for run in runs]
 
 
 def comparable(summary: Mapping[str, Any]) -> tuple[str, ...]:

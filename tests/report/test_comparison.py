@@ -6,13 +6,13 @@ import io
 import pytest
 from rich.console import Console
 
-from dlcli.report.comparison import best_train_losses, comparison_table
+from dlcli.report.comparison import best_train_losses, labels, print_comparison
 from dlcli.report.summary import read_run
 
 
 def printed(runs, width=100):
     stream = io.StringIO()
-    Console(file=stream, width=width).print(comparison_table(runs, lines=False))
+    print_comparison(runs, Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -26,7 +26,26 @@ def run(write_run, name, config, summary, train=None, **more):
 
 def test_only_what_differs_names_a_row(write_run, summary):
     runs = [run(write_run, str(lr), {"seed": 0, "optimizer": {"name": "sgd", "lr": lr}}, summary) for lr in (0.1, 0.2)]
-    assert "optimizer.lr=0.2" in printed(runs) and "seed" not in printed(runs)
+    assert labels(runs) == ["lr=0.1", "lr=0.2"]
+
+
+def test_a_component_is_named_by_its_name_alone(write_run, summary):
+    configs = [{"model": {"name": "mlp", "width": 8}}, {"model": {"name": "cnn", "blocks": 2}}]
+    runs = [run(write_run, str(i), config, summary) for i, config in enumerate(configs)]
+    assert labels(runs) == ["mlp width=8", "cnn blocks=2"]
+
+
+def test_settings_of_the_same_name_keep_their_group(write_run, summary):
+    configs = [{"model": {"name": "mlp", "seed": i}, "seed": i} for i in range(2)]
+    assert (
+        labels([run(write_run, str(i), config, summary) for i, config in enumerate(configs)])[1]
+        == "model.seed=1 seed=1"
+    )
+
+
+def test_equal_runs_are_named_by_their_directory(write_run, summary):
+    runs = [run(write_run, name, {"seed": 0}, summary) for name in "ab"]
+    assert labels(runs) == [run["path"] for run in runs]
 
 
 def test_the_difference_of_optimization_terms_is_exact(write_run, summary):
@@ -44,7 +63,7 @@ def test_runs_with_another_key_are_not_compared(write_run, summary, part):
 def test_a_failed_run_keeps_its_row(write_run, summary):
     failed = read_run(write_run("c", {"seed": 2}, status={"status": "failed", "reason": "loss is nan at step 3"}))
     text = printed([run(write_run, "a", {"seed": 0}, summary), failed])
-    assert "seed=2" in text and "failed" in text and "nan" in text
+    assert "failed: seed=2: loss is nan at step 3" in text
 
 
 def test_it_reads_at_eighty_columns(write_run, summary):
