@@ -1,0 +1,85 @@
+"""Where and how a run computes: device, number of threads, deterministic kernels."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from dlcli.errors import DeviceError, UsageError
+
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def choose(device: Literal["auto", "cpu", "cuda", "mps"], precision: Literal["fp32", "bf16"]) -> torch.device:
+    """The device, tried out. Raises UsageError if it is not there or lacks `precision`, DeviceError if it fails."""
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    name = next(kind for kind, there in present.items() if there) if device == "auto" else device
+    if not present[name]:
+        others = " or ".join(f"training.device={kind}" for kind, there in present.items() if there)
+        raise UsageError(f"training.device={name}, but torch finds no such device here", f"use {others}, or auto")
+    chosen = torch.device(name)
+    try:
+        torch.zeros(1, device=chosen).item()
+    except RuntimeError as error:
+        message = f"device '{name}' does not answer: {str(error).splitlines()[0]}"
+        raise DeviceError(message[:200], "reset the device or use training.device=cpu") from error
+    if precision == "bf16" and not _has_bfloat16(chosen):
+        raise UsageError(
+            f"training.precision=bf16 is not supported by this {name} device", "use training.precision=fp32"
+        )
+    return chosen
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """A CPU without bf16 instructions still has it, by slower emulation with the same results."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        torch.ones(1, dtype=torch.bfloat16, device=device).add(1)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+def threads(setting: int | Literal["auto"]) -> int:
+    """Set and return the number of CPU threads.
+
+    auto: the cores that are free now. Spinning threads beside a busy neighbour cost a small step many times its time;
+    one thread too few costs it a third. Another number may sum in another order and change last bits, so record it
+    and give it back at resume.
+    """
+    number = free_cores() if setting == "auto" else setting
+    torch.set_num_threads(number)
+    return number
+
+
+def free_cores() -> int:
+    """Cores that this process may use, less those that others have kept busy over the last minute; at least 1."""
+    free = allowed_cores() - round(os.getloadavg()[0])
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(free, int(wished)) if wished.isdecimal() else free)
+
+
+def allowed_cores() -> int:
+    """By the affinity mask and the quota of the container."""
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError):
+        quota, period = CGROUP_QUOTA.read_text().split()  # "200000 100000", or "max 100000", a ValueError
+        cores = min(cores, int(quota) // int(period))
+    return max(1, cores)
+
+
+def deterministic(wanted: bool) -> None:
+    """Let only deterministic kernels run; torch raises where an operation has none. Call before the device is used."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    # The same switch as `torch.use_deterministic_algorithms`, which also imports torch._dynamo: a second per run.
+    torch.set_deterministic_debug_mode("error" if wanted else "default")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a pass per new tensor
+    torch.backends.cudnn.benchmark = not wanted

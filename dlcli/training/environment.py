@@ -1,0 +1,78 @@
+"""What a run was computed with: versions, device, threads, and the commit of the user's code."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dlcli import __version__
+
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "hydra-core", "omegaconf", "safetensors", "tensorboard")
+BITWISE = ("python", "machine", "device", "threads", "libraries")  # a run repeats to the bit only if these are equal
+GIT_SECONDS = 2  # a slow file system must not hold up a run for a fact of this kind
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """Plain JSON for environment.json. No environment variable and no remote address is read: they may be secret."""
+    return {
+        "dlcli": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "device": device,
+        "threads": threads,
+        "git": git_state(Path()),
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What changed since a run was started, of the things on which its last bits depend: 'threads: 2, now 1'."""
+    found = []
+    for name in BITWISE:
+        old, new = before.get(name), now[name]
+        if name == "libraries":
+            old = old if isinstance(old, dict) else {}
+            found += [
+                f"{lib}: {old[lib]}, now {version}" for lib, version in new.items() if old.get(lib, version) != version
+            ]
+        elif old != new:
+            found.append(f"{name}: {old}, now {new}")
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit, and whether tracked files differ from it; None outside a repository or without git."""
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    if commit is None:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+    return {"commit": commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # A repository's own config may name a file-system monitor or hooks, which git would run.
+    safe = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+    try:
+        answer = subprocess.run(
+            ["git", "--no-optional-locks", *safe, "-C", folder, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout

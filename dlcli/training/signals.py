@@ -1,0 +1,47 @@
+"""Signals as flags that the loop reads between steps, so that a stop never meets a half-finished one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop:
+    """While entered: SIGINT, SIGTERM and SIGHUP ask to stop, SIGUSR1 asks for a checkpoint; a second SIGINT stops at
+    once, by KeyboardInterrupt. Handlers belong to the main thread; in any other, nothing is installed.
+    """
+
+    def __init__(self) -> None:
+        self.requested: int | None = None  # number of the first signal that asked to stop
+        self.save_now = False  # the loop takes it back
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                # Under nohup SIGHUP is ignored, and stays so. An ignored SIGINT is not respected: shells ignore it for
+                # every job in the background, where `kill -INT` is the way to stop one.
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._stop)
+            self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._save)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: installed by C code
+        self._before.clear()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.requested is not None:
+            raise KeyboardInterrupt
+        if self.requested is None:
+            self.requested = int(number)
+
+    def _save(self, number: int, frame: FrameType | None) -> None:
+        self.save_now = True

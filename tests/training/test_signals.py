@@ -1,0 +1,67 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from dlcli.training.signals import Stop
+
+EVERY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_asks_to_stop(number):
+    with Stop() as stop:
+        assert stop.requested is None
+        os.kill(os.getpid(), number)
+        assert stop.requested == number
+
+
+def test_the_first_signal_is_the_one_told():
+    with Stop() as stop:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert stop.requested == signal.SIGTERM
+
+
+def test_a_second_interrupt_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), Stop():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_user_signal_asks_for_a_checkpoint_only():
+    with Stop() as stop:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert stop.save_now and stop.requested is None
+
+
+def test_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in EVERY]
+    with Stop():
+        pass
+    assert [signal.getsignal(number) for number in EVERY] == before
+
+
+def test_an_ignored_hangup_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.requested is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_another_thread_installs_nothing():
+    before = [signal.getsignal(number) for number in EVERY]
+    inside = []
+
+    def work():
+        with Stop() as stop:
+            inside.extend([stop.requested, [signal.getsignal(number) for number in EVERY]])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert inside == [None, before]
