@@ -34,7 +34,7 @@ def storage(path: Path, needed: int = 0) -> Iterator[None]:
 def no_room(path: Path, needed: int, reason: str) -> StorageError:
     free = free_bytes(path)
     room = "" if free is None else f" ({megabytes(needed)} MB needed, {megabytes(free)} MB free)"
-    hint = "free some space or raise the quota or file-size limit, then continue with: dlcli resume"
+    hint = "free some space or raise the quota or file-size limit, then continue with: dlcli resume RUN_DIR"
     return StorageError(f"cannot write {path}: {reason}{room}", hint)
 
 

@@ -27,7 +27,7 @@ from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
 NAME = re.compile(r"events\.out\.tfevents\.([0-9]{10,})\..+")
-HPARAMS = "_hparams_/"
+HPARAMS, FINAL = "_hparams_/", "final/"  # tags of the run's row in the HParams tab: its settings, its metrics
 
 
 class EventFile:
@@ -63,8 +63,8 @@ class EventFile:
         tensor = TensorProto(dtype=DT_STRING, tensor_shape=_shape(1), string_val=[markdown.encode()])
         self._summary(step, Summary.Value(tag=tag, metadata=_metadata("text", b""), tensor=tensor))
 
-    def hparams(self, settings: dict[str, Any], step: int) -> None:
-        """Make the run a row of the HParams tab, its scalars the metrics.
+    def hparams(self, settings: dict[str, Any], metrics: dict[str, float], step: int) -> None:
+        """Make the run a row of the HParams tab.
 
         No `experiment` record is written: of several runs TensorBoard would believe the first one's, and hide the
         settings that only others have. Without any it unites what all runs say.
@@ -85,6 +85,8 @@ class EventFile:
         ):
             metadata = _metadata("hparams", data.SerializeToString())
             self._summary(step, Summary.Value(tag=HPARAMS + tag, metadata=metadata, tensor=empty))
+        for name, value in metrics.items():
+            self.scalar(FINAL + name, value, step)
 
     def flush(self) -> None:
         os.fsync(self._stream.fileno())
@@ -155,11 +157,20 @@ def event_files(folder: Path) -> list[Path]:
 def healed(stream: bytes, last_step: int) -> bytes:
     """An event file without torn records, later steps, and the row of the HParams tab, which is written at the end."""
     kept = []
-    for whole, content in records(stream):
-        try:
-            event = Event.FromString(content)
-        except DecodeError:
-            break
-        if event.step <= last_step and not any(value.tag.startswith(HPARAMS) for value in event.summary.value):
+    for whole, event in _events(stream):
+        row = any(value.tag.startswith((HPARAMS, FINAL)) for value in event.summary.value)
+        if event.step <= last_step and not row:
             kept.append(whole)
     return b"".join(kept)
+
+
+def tags_at(stream: bytes, step: int) -> set[str]:
+    return {value.tag for _, event in _events(stream) if event.step == step for value in event.summary.value}
+
+
+def _events(stream: bytes) -> Iterator[tuple[bytes, Event]]:
+    for whole, content in records(stream):
+        try:
+            yield whole, Event.FromString(content)
+        except DecodeError:
+            return

@@ -1,7 +1,8 @@
 """Where the numbers of a run are kept: metrics.jsonl, which the report reads, and TensorBoard, which people read.
 
 At resume both are cut back to the step of the checkpoint, so that every step appears once. What belongs to a step is
-logged, and `flush` called, before the checkpoint of that step is saved.
+logged, and `flush` called, before the checkpoint of that step is saved. What is logged after it (the final risks, say)
+may be logged again by a resumed run: what already stands at that step is kept, and the repetition left out.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ import numpy as np
 
 from dlcli.training import strict_json
 from dlcli.training.durable import replace, storage
-from dlcli.training.events import EventFile, event_files, healed
-
-FINAL = "final/"  # tags of the metrics beside the hyper-parameters; no curve uses them
+from dlcli.training.events import EventFile, event_files, healed, tags_at
 
 
 def tensorboard_command(logdir: Path) -> str:
@@ -52,18 +51,33 @@ class Tracker:
         last_step = -1 if resume_step is None else resume_step
         self._path = run_dir / "metrics.jsonl"
         self._folder = run_dir / "tensorboard"
+        self._resume_step = resume_step
         with storage(run_dir):
-            found = self._path.read_bytes() if self._path.exists() else b""
-            kept = b"".join(_line(row) for row in _rows(found) if row["step"] <= last_step)
-            if kept != found:
-                replace(self._path, kept)
-            for path in event_files(self._folder):
-                content = path.read_bytes()
-                if (whole := healed(content, last_step)) != content:
-                    replace(path, whole)
+            rows = self._heal_rows(last_step)
+            self._tags = self._heal_events(last_step)
+            self._names = {name for row in rows if row["step"] == last_step for name in row}
             self._rows = self._path.open("ab", buffering=0)
             # Even a TensorBoard that has read the later steps already forgets them.
             self._events = EventFile(self._folder, None if resume_step is None else resume_step + 1)
+
+    def _heal_rows(self, last_step: int) -> list[dict[str, Any]]:
+        found = self._path.read_bytes() if self._path.exists() else b""
+        rows = [row for row in _rows(found) if row["step"] <= last_step]
+        kept = b"".join(map(_line, rows))
+        if kept != found:
+            replace(self._path, kept)
+        return rows
+
+    def _heal_events(self, last_step: int) -> set[str]:
+        """Returns the tags that stand at the last step."""
+        tags: set[str] = set()
+        for path in event_files(self._folder):
+            content = path.read_bytes()
+            kept = healed(content, last_step)
+            if kept != content:
+                replace(path, kept)
+            tags |= tags_at(kept, last_step)
+        return tags
 
     def __enter__(self) -> Self:
         return self
@@ -75,35 +89,44 @@ class Tracker:
 
     def log(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """One row of metrics.jsonl, and a curve for every value. What is not finite is null there and named."""
-        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        new = {name: value for name, value in values.items() if step != self._resume_step or name not in self._names}
+        finite = {name: value if math.isfinite(value) else None for name, value in new.items()}
         row: dict[str, Any] = {"step": step, "epoch": epoch, **finite}
         if nonfinite := [name for name, value in finite.items() if value is None]:
             row["nonfinite"] = nonfinite
-        with storage(self._path):
-            self._rows.write(_line(row))
+        if new:
+            with storage(self._path):
+                self._rows.write(_line(row))
         for name, value in values.items():
             self.scalar(name, value, step)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """A curve in TensorBoard alone: for what differs from run to run, such as speed."""
-        with storage(self._folder):
-            self._events.scalar(tag, value, step)
+        if self._is_new(tag, step):
+            with storage(self._folder):
+                self._events.scalar(tag, value, step)
 
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
         """pixels: (height, width, 3) uint8."""
-        with storage(self._folder):
-            self._events.image(tag, pixels, step)
+        if self._is_new(tag, step):
+            with storage(self._folder):
+                self._events.image(tag, pixels, step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
-        with storage(self._folder):
-            self._events.text(tag, markdown, step)
+        if self._is_new(tag, step):
+            with storage(self._folder):
+                self._events.text(tag, markdown, step)
 
     def hparams(self, settings: dict[str, Any], metrics: dict[str, float], step: int) -> None:
-        """The run's row in the HParams tab; call once, at the end. settings: flat, by dotted name."""
+        """The run's row in the HParams tab; call once, at the end. settings: flat, by dotted name.
+
+        The metrics become scalars `final/NAME`, apart from every curve.
+        """
         with storage(self._folder):
-            for name, value in metrics.items():
-                self._events.scalar(FINAL + name, value, step)
-            self._events.hparams(settings, step)
+            self._events.hparams(settings, metrics, step)
+
+    def _is_new(self, tag: str, step: int) -> bool:
+        return step != self._resume_step or tag not in self._tags
 
     def flush(self) -> None:
         """Make everything so far durable."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from dlcli.training.durable import storage
@@ -36,7 +37,8 @@ class TrainLog:
     def close(self) -> None:
         if self._file is not None:
             self.logger.removeHandler(self._file)
-            self._file.close()
+            with suppress(OSError):  # of a full disk the user was told already
+                self._file.close()
             self._file = None
 
 
