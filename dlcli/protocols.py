@@ -41,6 +41,7 @@ class Source(NamedTuple):
     classes: tuple[str, ...] = ()
     truth: Mapping[str, Any] = {}  # what is known of the generator, e.g. {"bayes_error": 0.1587}
     origin: str = ""  # where the numbers come from, for the report
+    notes: tuple[str, ...] = ()  # what its reader should know, e.g. a category that only the test split has
 
 
 class Split(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -19,11 +20,12 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from dlcli.protocols import Batch, Optimizer, Split, Task
+from dlcli.protocols import Batch, Optimizer, Phase, Progress, Split, Task
 from dlcli.training.evaluate import CHUNK, risks
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches, stream
-from dlcli.training.run import Run
+from dlcli.training.run import Learner, Run, State
+from dlcli.training.step import take_step
 
 
 class Witness(NamedTuple):
@@ -78,34 +80,34 @@ def copy_of(model: nn.Module) -> nn.Module:
 def continue_training(
     model: nn.Module, run: Run, optimizer: Optimizer, steps: int, stopped: Callable[[], bool]
 ) -> None:
-    """Minimize the decomposed risk itself: evaluation mode, so no dropout and frozen running statistics (they are part
-    of the member), no augmentation, no smoothing, no weight decay; the learning rate falls to zero as a cosine.
+    """Minimize the decomposed risk itself, by the same steps as any run: evaluation mode, so no dropout and frozen
+    running statistics (they are part of the member), no augmentation, no smoothing, no decay of the weights; the
+    learning rate falls to zero as a cosine.
     """
-    train, batch_size = run.data.train, run.batches.batch_size
-    batches = Batches(len(train), batch_size, stream(run.seed, "reference"), run.device)
+
+    def plain_risk(model: nn.Module, batch: Batch) -> Tensor:
+        return run.task.metrics["loss"].rows(run.task.predict(model, batch), batch).mean()
+
+    def cosine(progress: Progress) -> float:
+        return 0.5 * (1 + math.cos(math.pi * progress.step / progress.steps))
+
     parameters = FlatParameters(model)
-    memory = optimizer.init(parameters)
-    for step in range(steps):
-        if stopped():
-            return
-        batch = train.batch(batches.indices(step))
-
-        def evaluate(batch: Batch = batch) -> Tensor:
-            parameters.zero()
-            with torch.enable_grad():
-                loss = plain_risk(model, run.task, batch)
-            loss.backward(inputs=parameters.leaves)
-            return loss.detach()
-
-        if not math.isfinite(evaluate().item()):
-            return
-        lr = optimizer.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-        with torch.no_grad():
-            optimizer.update(parameters, memory, lr, evaluate)
-
-
-def plain_risk(model: nn.Module, task: Task, batch: Batch) -> Tensor:
-    return task.metrics["loss"].rows(task.predict(model, batch), batch).mean()
+    learner = Learner(Phase("reference", "", plain_risk), parameters, optimizer, optimizer.init(parameters), cosine)
+    seed = stream(run.seed, "reference")
+    reference = replace(
+        run,
+        seed=seed,
+        model=model,
+        learners=(learner,),
+        augment=None,
+        batches=Batches(len(run.data.train), run.batches.batch_size, seed, run.device),
+        steps=steps,
+        training=run.training._replace(precision="fp32", clip_norm=None),
+        state=State(),
+    )
+    while reference.state.step < steps and not stopped():
+        take_step(reference)
+        reference.state.step += 1
 
 
 def refit_head(model: nn.Module, task: Task, train: Split) -> None:
@@ -125,11 +127,9 @@ def refit_head(model: nn.Module, task: Task, train: Split) -> None:
 
     def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
         put(leaves, point)
-        head.zero_grad()
-        with torch.enable_grad():
-            loss = metric.rows(head(features), batch).mean()
-        loss.backward(inputs=leaves)
-        return loss.item(), np.concatenate([leaf.grad.flatten().cpu().numpy() for leaf in leaves])
+        loss = metric.rows(head(features), batch).mean()
+        gradients = torch.autograd.grad(loss, leaves)
+        return loss.item(), np.concatenate([gradient.flatten().cpu().numpy() for gradient in gradients])
 
     start = np.concatenate([leaf.detach().flatten().cpu().numpy() for leaf in leaves])
     solution = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "maxcor": 20})

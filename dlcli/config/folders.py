@@ -1,0 +1,31 @@
+"""Where config files are found: the user's folder first, the packaged one after it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from dlcli.errors import UsageError
+
+PACKAGE = Path(__file__).parent.parent
+
+
+@cache
+def packaged() -> Path:
+    """The configs that come with dlcli: inside the package when installed from a wheel, beside it in a checkout."""
+    inside = PACKAGE / "conf"
+    return inside if inside.is_dir() else PACKAGE.parent / "conf"
+
+
+def search(config_dir: Path | None) -> list[Path]:
+    """The folders to search, first one first: `config_dir`, or else ./conf where there is one, then the packaged one."""
+    if config_dir is not None and not config_dir.is_dir():
+        raise UsageError(f"config folder {str(config_dir)!r} is not there", "--config-dir names a folder of YAML files")
+    own = config_dir or Path("conf")
+    return [own.resolve(), packaged()] if own.is_dir() and not own.samefile(packaged()) else [packaged()]
+
+
+def shown(path: Path) -> Path:
+    """`path` as the user would type it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,89 @@
+"""What a config may say to Hydra itself: choose a launcher or sweeper that dlcli knows, and set its numbers.
+
+Hydra builds callbacks, loggers, launchers and sweepers from whatever the node `hydra` names, so the composed node is
+compared with the packaged one before any of Hydra's machinery sees it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from dlcli.config.overrides import HYDRA_HINTS
+from dlcli.config.yaml_file import File
+from dlcli.errors import UsageError
+
+TARGETS = {
+    "launcher": {
+        "hydra_plugins.dlcli.SerialLauncher",
+        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+        "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+    },
+    "sweeper": {"hydra._internal.core_plugins.basic_sweeper.BasicSweeper"},
+}
+FREE = ("launcher", "sweeper", "verbose", "overrides", "runtime")  # the first two have rules of their own
+EMPTY_LOGGING = {"version": 1, "root": None, "disable_existing_loggers": False}
+
+
+def check_file(file: File, name: str) -> None:
+    """Refuse what would already act while Hydra composes: another search path, a foreign base of the node."""
+    if name.startswith("hydra/") and name.split("/")[1] not in TARGETS:
+        raise UsageError(f"{file.path} would replace a part of Hydra", "only hydra/launcher and hydra/sweeper are open")
+    for key, line in file.lines.items():
+        if key.split(".")[:2] == ["hydra", "searchpath"] or key == "searchpath":
+            raise _refusal("hydra.searchpath", f" ({file.path}:{line})")
+
+
+def check(config: DictConfig, reference: DictConfig) -> None:
+    """Refuse a composed config whose node `hydra` differs from the packaged one beyond launcher and sweeper."""
+    node, expected = _plain(config.hydra), _plain(reference)
+    for part, targets in TARGETS.items():
+        _check_part(part, node.get(part), targets)
+    for key in sorted({*node, *expected} - set(FREE)):
+        if node.get(key) != expected.get(key):
+            raise _refusal(_first_difference(f"hydra.{key}", node.get(key), expected.get(key)))
+
+
+def prepare(config: DictConfig, sweep_dir: str, subdir: str) -> None:
+    """Send a job to its folder and keep Hydra from writing files or lines of its own."""
+    with open_dict(config.hydra):
+        config.hydra.sweep.dir, config.hydra.sweep.subdir = sweep_dir, subdir
+        config.hydra.output_subdir = None
+        config.hydra.hydra_logging = config.hydra.job_logging = EMPTY_LOGGING
+
+
+def _check_part(part: str, section: Any, targets: set[str]) -> None:
+    if not isinstance(section, dict) or section.get("_target_") not in targets:
+        raise UsageError(f"hydra.{part} is none that dlcli knows", f"choose with hydra/{part}=NAME, see --info plugins")
+    for key, value in section.items():
+        if key != "_target_" and (key.startswith("_") or _names_code(value)):
+            raise UsageError(f"reserved key in hydra.{part}.{key}", f"hydra.{part} takes plain values only")
+
+
+def _names_code(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(str(key).startswith("_") or _names_code(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(map(_names_code, value))
+    return isinstance(value, str) and "${" in value
+
+
+def _first_difference(key: str, left: Any, right: Any) -> str:
+    if isinstance(left, dict) and isinstance(right, dict):
+        for name in sorted({*left, *right}, key=str):
+            if left.get(name) != right.get(name):
+                return _first_difference(f"{key}.{name}", left.get(name), right.get(name))
+    return key
+
+
+def _refusal(key: str, place: str = "") -> UsageError:
+    known = next((hint for prefix, hint in HYDRA_HINTS.items() if key.startswith(prefix)), None)
+    return UsageError(f"{key!r} is not yours to set{place}", known or "dlcli sets Hydra's own settings, remove it")
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(node, resolve=False)
+    for volatile in ("id", "num", "config_name", "override_dirname"):
+        plain.get("job", {}).pop(volatile, None)
+    return plain

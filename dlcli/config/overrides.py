@@ -1,0 +1,123 @@
+"""Overrides as they are typed, `model=cnn optimizer.lr=0.1 ~schedule`, read by Hydra's own grammar and sorted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override as HydraOverride
+from hydra.errors import HydraException
+
+from dlcli.config.names import nearest, suggestion
+from dlcli.config.yaml_file import foreign_interpolation
+from dlcli.errors import UsageError
+from dlcli.registry import FOLDERS
+
+GROUPS = (*FOLDERS, "experiment", "hydra/launcher", "hydra/sweeper")
+HYDRA_KEYS = ("hydra.launcher", "hydra.sweeper", "hydra.verbose")
+HYDRA_HINTS = {
+    "hydra.run": "run_dir=DIR or output_root=DIR sets where a run goes",
+    "hydra.sweep": "run_dir=DIR or output_root=DIR sets where a sweep goes",
+    "hydra.mode": "-m starts a sweep",
+    "hydra.job": "name=WORD names a run",
+    "hydra.searchpath": "--config-dir DIR adds a folder of configs",
+}
+MAX_JOBS = 10_000
+
+
+class Override(NamedTuple):
+    """One override. `text` is canonical: `+key=v`, `++key=v` and `key=v` mean the same to dlcli."""
+
+    key: str
+    text: str
+    parsed: HydraOverride
+
+    @property
+    def is_choice(self) -> bool:
+        """Picks an option of a group, `model=cnn`, and is therefore Hydra's to compose."""
+        return self.key in GROUPS and not isinstance(self.parsed.value(), dict)
+
+    @property
+    def is_hydra(self) -> bool:
+        return self.key.startswith(("hydra.", "hydra/"))
+
+    @property
+    def is_sweep(self) -> bool:
+        return self.parsed.is_sweep_override()
+
+
+class Options(NamedTuple):
+    """The legal options of a group."""
+
+    group: str
+    names: tuple[str, ...]
+
+    def check(self, name: str) -> None:
+        if name not in self.names:
+            listing = f"{self.group} is one of {', '.join(self.names)}"
+            raise UsageError(f"unknown {self.group} {name!r}", suggestion(nearest(name, self.names), listing))
+
+
+def parse(texts: Iterable[str]) -> list[Override]:
+    """The overrides of a command line; UsageError for one that cannot be read or is not the user's to set."""
+    parser = OverridesParser.create()
+    return [_parse(parser, text) for text in texts]
+
+
+def _parse(parser: OverridesParser, text: str) -> Override:
+    try:
+        parsed = parser.parse_override(text)
+        parsed.value()
+    except HydraException as fault:
+        reason = str(fault).splitlines()[0]
+        raise UsageError(
+            f"cannot read the override {text!r}: {reason}", "write key=value; put a value with = , : or spaces in quotes"
+        ) from None
+    key = parsed.key_or_group
+    if foreign_interpolation(text):
+        raise UsageError(
+            f"override {key}: interpolation with a resolver",
+            "only references to keys of the config, such as '${training.epochs}'",
+        )
+    if parsed.package is not None:
+        raise UsageError(f"override {text!r} moves a group with @", f"write {key}=... without @{parsed.package}")
+    if key.split(".")[0].split("/")[0] == "hydra" and key not in GROUPS:
+        _check_hydra_key(key)
+    for group in FOLDERS:
+        if key == f"{group}.name":
+            raise UsageError(f"{key} cannot be set alone", f"choose with {group}=NAME")
+    return Override(key, text if parsed.is_delete() else text.lstrip("+"), parsed)
+
+
+def _check_hydra_key(key: str) -> None:
+    if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in HYDRA_KEYS):
+        known = next((hint for prefix, hint in HYDRA_HINTS.items() if key.startswith(prefix)), None)
+        raise UsageError(
+            f"{key!r} is not yours to set", known or f"of Hydra's own settings only {', '.join(HYDRA_KEYS)} can be set"
+        )
+
+
+def choices(override: Override) -> list[str | None]:
+    """The options that a choice names, one unless it is swept over; patterns (`glob`) are left to Hydra."""
+    value = override.parsed.value()
+    if not override.is_sweep:
+        return [] if override.parsed.is_delete() else [value if value is None else str(value)]
+    if override.parsed.value_type.name == "GLOB_CHOICE_SWEEP":
+        return []
+    return [str(option) for option in itertools.islice(override.parsed.sweep_iterator(), MAX_JOBS + 1)]
+
+
+def points(override: Override) -> int:
+    """How many values an override sweeps over, counted no further than the greatest legal sweep."""
+    if not override.is_sweep:
+        return 1
+    if not override.parsed.is_discrete_sweep():
+        raise UsageError(f"cannot list the values of {override.text!r}", "give them: key=0.1,0.2 or key=range(1,5)")
+    return sum(1 for _ in itertools.islice(override.parsed.sweep_iterator(), MAX_JOBS + 1))
+
+
+def value(override: Override) -> Any:
+    """The plain value of an override that is not swept."""
+    return override.parsed.value()

@@ -1,0 +1,59 @@
+"""All trainable numbers of a module as one vector, so that an update rule is a few tensor operations.
+
+Separate because three rooms rely on this layout: the step fills `gradients`, the rules move `weights`, checkpoints
+store both by position.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FlatParameters:
+    """The parameters of `module`, matrices and kernels first, then vectors, each in the order of registration.
+
+    Every parameter keeps its identity, shape and values, but its `data` and `grad` become views of `weights` and
+    `gradients` (a channels-last kernel keeps its strides), and autograd accumulates into the latter in place. The
+    views last until somebody replaces them: move the module to its device and cast it before, call `zero()` instead
+    of `zero_grad()`, and lay out no parameter twice. A parameter shared by several layers appears once; frozen ones
+    (`requires_grad=False`) do not appear.
+
+    Weights and gradients do not require gradients themselves, so a rule records nothing and needs no `torch.no_grad`.
+    """
+
+    def __init__(self, module: nn.Module):
+        named = [(name, leaf) for name, leaf in module.named_parameters() if leaf.requires_grad]
+        named.sort(key=lambda entry: entry[1].dim() < 2)  # stable: matrices first
+        self.names = [name for name, _ in named]
+        self.leaves = [leaf for _, leaf in named]
+        assert len({(leaf.dtype, leaf.device) for leaf in self.leaves}) <= 1, "parameters differ in type or device"
+        like = self.leaves[0].detach() if self.leaves else torch.empty(0)
+        size = sum(leaf.numel() for leaf in self.leaves)
+        self.weights = like.new_empty(size)
+        self.gradients = like.new_zeros(size)
+        self.matrices: list[tuple[Tensor, Tensor]] = []
+        self.matrices_size = sum(leaf.numel() for leaf in self.leaves if leaf.dim() >= 2)
+        start = 0
+        for leaf in self.leaves:
+            weight, gradient = _view(self.weights, leaf, start), _view(self.gradients, leaf, start)
+            weight.copy_(leaf.detach())
+            leaf.data, leaf.grad = weight, gradient
+            if leaf.dim() >= 2:
+                self.matrices.append((weight, gradient))
+            start += leaf.numel()
+
+    def zero(self) -> None:
+        """Forget the last batch; the views stay in place."""
+        self.gradients.zero_()
+
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """Name -> the part of `vector` (size,) that lies where that parameter does, in its shape."""
+        starts = (leaf.storage_offset() - self.weights.storage_offset() for leaf in self.leaves)
+        return {n: _view(vector, leaf, start) for n, leaf, start in zip(self.names, self.leaves, starts, strict=True)}
+
+
+def _view(vector: Tensor, leaf: Tensor, start: int) -> Tensor:
+    """The numbers of `vector` from `start` on, in the shape and the memory format of `leaf`."""
+    strides = torch.empty_like(leaf, device="meta").stride()  # dense: what `leaf` has, without gaps or overlaps
+    return vector.as_strided(leaf.shape, strides, vector.storage_offset() + start)

@@ -1,0 +1,34 @@
+import torch
+from torch.nn.functional import dropout
+
+from dlcli.training.randomness import Batches, seed_noise, stream
+
+CPU = torch.device("cpu")
+
+
+def test_streams_differ_by_seed_purpose_and_counter():
+    seeds = {stream(s, p, c) for s in range(20) for p in ("weights", "order", "noise") for c in range(20)}
+    assert len(seeds) == 20 * 3 * 20
+
+
+def test_any_step_can_be_asked_for_without_the_ones_before():
+    forward = Batches(103, 10, seed=7, device=CPU)
+    in_order = [forward.indices(step) for step in range(35)]
+    fresh = Batches(103, 10, seed=7, device=CPU)
+    assert all(torch.equal(fresh.indices(step), in_order[step]) for step in reversed(range(35)))
+
+
+def test_an_epoch_reads_no_example_twice_and_each_epoch_has_its_own_order():
+    batches = Batches(103, 10, seed=7, device=CPU)
+    first, second = (torch.cat([batches.indices(e * 10 + step) for step in range(10)]) for e in range(2))
+    assert len(first.unique()) == 100
+    assert not torch.equal(first, second)
+
+
+def test_noise_is_a_function_of_its_seed():
+    draws = []
+    for seed in (3, 4, 3):
+        seed_noise(CPU, seed)
+        draws.append(dropout(torch.ones(50), 0.5))
+    assert torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[1])
