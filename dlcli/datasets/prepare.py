@@ -1,0 +1,140 @@
+"""From a source to data on which a run can be trained: checks, splits, subset, label noise, standardization, facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dlcli.datasets.checks import check
+from dlcli.datasets.cuts import cut, redraw_labels, subset
+from dlcli.datasets.resident import Resident, Statistics, fit, resident
+from dlcli.datasets.wording import count
+from dlcli.errors import UsageError
+from dlcli.protocols import Data, DataSpec, Examples, Source
+
+LISTED_STATISTICS = 100  # more would bury the other facts
+LISTED_COLUMNS = 5
+GIVEN = "as the source gives it"
+
+
+def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
+    """preparation: the settings of `dlcli.settings.Preparation`.
+
+    Test and validation are split off first, then labels of the training split are redrawn, then its subset is taken,
+    and only what is left is looked at for mean and scale. DataError where the data are not usable, UsageError for
+    label noise on a regression.
+    """
+    seed, classes = preparation["seed"], len(source.classes)
+    if preparation["label_noise"] and not classes:
+        raise UsageError(
+            f"dataset.label_noise={preparation['label_noise']:g} redraws classes, and the targets of {name} are numbers",
+            "use dataset.label_noise=0",
+        )
+    source = check(source, name)
+    train, validation, test = source.train, source.validation, source.test
+    rules = {"test": GIVEN, "validation": GIVEN}
+    if test is None:
+        train, test = cut(train, preparation["test_fraction"], seed, "test")
+        rules["test"] = rule("test", preparation, len(test.inputs))
+    validation_is_cut = validation is None and preparation["validation_fraction"] > 0
+    if validation_is_cut:
+        train, validation = cut(train, preparation["validation_fraction"], seed, "validation")
+        rules["validation"] = rule("validation", preparation, len(validation.inputs))
+    elif validation is None:
+        rules["validation"] = "none"
+    train, noise = with_noise(train, preparation["label_noise"], classes, preparation)
+    statistics = fit(train.inputs, preparation["standardize"])
+    splits = {"train": resident(train, statistics), "test": resident(test, statistics)}
+    if validation is not None:
+        splits["validation"] = resident(validation, statistics)
+    spec = DataSpec(
+        name=name,
+        shape=train.inputs.shape[1:],
+        classes=source.classes,
+        targets=1 if classes else train.targets.shape[1],
+    )
+    facts = {
+        "name": name,
+        "origin": source.origin,
+        "n_train": len(splits["train"]),
+        "n_validation": len(splits["validation"]) if validation is not None else 0,
+        "n_test": len(splits["test"]),
+        "shape": list(spec.shape),
+        "classes": list(spec.classes),
+        "class_counts": class_counts(splits, classes),
+        "train_sha256": splits["train"].sha256(),
+        "test_sha256": splits["test"].sha256(),
+        "duplicates": duplicates(splits["train"], splits["test"]),
+        "label_noise": noise,
+        "train_fraction": preparation["train_fraction"],
+        "seed": seed,
+        "splits": rules,
+        "validation_cut_from_train": validation_is_cut,
+        "standardize": standardization(preparation["standardize"], statistics),
+        "notes": [*source.notes, *notes(train, source.classes)],
+        "truth": dict(source.truth),
+    }
+    return Data(spec, splits["train"], splits.get("validation"), splits["test"], facts)
+
+
+def rule(split: str, preparation: dict[str, Any], size: int) -> str:
+    share = preparation[f"{split}_fraction"]
+    origin = "the examples of the source" if split == "test" else "the training split"
+    return f"{size} examples, {share:g} of {origin}: the first of a permutation, dataset.seed={preparation['seed']}"
+
+
+def with_noise(
+    train: Examples, share: float, classes: int, preparation: dict[str, Any]
+) -> tuple[Examples, dict[str, float]]:
+    """Redraw labels, take the subset, and count in it. The noise of an example does not depend on the subset."""
+    seed, clean = preparation["seed"], train.targets
+    labels, redrawn = redraw_labels(clean, share, classes, seed) if share else (clean, np.zeros(len(clean), bool))
+    train = subset(train._replace(targets=labels), preparation["train_fraction"], seed)
+    marks = Examples(redrawn, labels != clean if share else redrawn)  # cut alike
+    redrawn, changed = subset(marks, preparation["train_fraction"], seed)
+    return train, {"asked": share, "redrawn": float(redrawn.mean()), "changed": float(changed.mean())}
+
+
+def class_counts(splits: dict[str, Resident], classes: int) -> dict[str, list[int]]:
+    if not classes:
+        return {}
+    return {name: np.bincount(split.targets.numpy(), minlength=classes).tolist() for name, split in splits.items()}
+
+
+def duplicates(train: Resident, test: Resident) -> dict[str, int]:
+    """Training examples whose input stood there before, and test examples whose input stands in train. Exact."""
+    seen = set(keys(train))
+    return {"train": len(train) - len(seen), "train_test": sum(key in seen for key in keys(test))}
+
+
+def keys(split: Resident) -> list[bytes]:
+    """The bytes of each input, as the model sees it."""
+    rows = split.inputs.numpy().reshape(len(split), -1) + 0  # -0.0 and 0.0 are one number
+    return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel().tolist()
+
+
+def standardization(mode: str, statistics: Statistics) -> dict[str, Any]:
+    if mode == "none":
+        return {"mode": mode}
+    listed = len(statistics.mean) <= LISTED_STATISTICS
+    numbers = {name: part.tolist() for name, part in statistics._asdict().items()} if listed else {}
+    return {"mode": mode, "fitted_on": "train", **numbers}
+
+
+def notes(train: Examples, classes: tuple[str, ...]) -> list[str]:
+    """What is odd about the training examples, but no error."""
+    found = []
+    if train.inputs.ndim == 2:
+        constant = np.flatnonzero(train.inputs.min(0) == train.inputs.max(0))
+        if len(constant):
+            columns = ", ".join(map(str, constant[:LISTED_COLUMNS])) + (
+                ", ..." if len(constant) > LISTED_COLUMNS else ""
+            )
+            found.append(f"{count(len(constant), 'feature')} never vary in train: column {columns} (from 0)")
+    if classes:
+        absent = np.flatnonzero(np.bincount(train.targets, minlength=len(classes)) == 0)
+        if len(absent):
+            names = ", ".join(classes[i] for i in absent[:LISTED_COLUMNS]) + (", ..." if len(absent) > 5 else "")
+            found.append(f"{len(absent)} of {len(classes)} classes have no training example: {names}")
+    return found

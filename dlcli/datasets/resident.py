@@ -1,0 +1,120 @@
+"""Splits whose examples live on the device, and the affine map from stored numbers to the inputs of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlcli.errors import DataError
+from dlcli.protocols import Batch, Examples
+
+CHUNK = 1 << 20  # numbers that are held as float64 at a time
+PIXEL = 255.0  # what uint8 inputs are divided by
+
+
+class Statistics(NamedTuple):
+    """Mean and scale of the inputs, one of each or one per channel (images, signals) or feature (tables)."""
+
+    mean: np.ndarray  # (1,) or (channels,) float64
+    scale: np.ndarray  # likewise, above 0
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A split as tensors. Pixels stay uint8, a quarter of the memory, and are converted batch by batch."""
+
+    inputs: Tensor  # (n, *shape) uint8, or float32 ready for use
+    targets: Tensor  # (n,) int64 or (n, targets) float32
+    factor: Tensor | None = None  # of uint8 inputs only: inputs * factor + shift, shapes (channels or 1, 1 ...)
+    shift: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, indices: Tensor | slice) -> Batch:
+        """The examples at `indices`. A slice of float inputs shares memory with the split: never write into it."""
+        if isinstance(indices, slice):
+            inputs, targets = self.inputs[indices], self.targets[indices]
+        else:  # half the time of inputs[indices]
+            inputs, targets = self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
+        if self.factor is not None:
+            # Two roundings, never a fused one: an example is the same number in whatever batch it stands.
+            inputs = inputs.float().mul_(self.factor).add_(self.shift)
+        return Batch(inputs, targets)
+
+    def to(self, device: Any) -> Resident:
+        moved = (None if part is None else part.to(device) for part in self.parts())
+        return Resident(*moved)
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        return self.inputs, self.targets, self.factor, self.shift
+
+    def sha256(self) -> str:
+        """Hash of the content, inputs and targets, example after example."""
+        digest = sha256()
+        for part in self.parts():
+            if part is not None:
+                digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
+                digest.update(part.numpy())
+        return digest.hexdigest()
+
+
+def fit(inputs: np.ndarray, standardize: str) -> Statistics:
+    """Mean and deviation of training inputs (n, *shape): `all` numbers together, or each `feature` (channel) alone.
+
+    In two passes and float64. Where all numbers are alike the scale is 1, so that they become 0.
+    """
+    if standardize == "none":
+        return Statistics(np.zeros(1), np.ones(1))
+    axes = tuple(axis for axis in range(inputs.ndim) if standardize == "all" or axis != 1)
+    count = inputs.size if standardize == "all" else inputs.size // inputs.shape[1]
+    mean = np.atleast_1d(sum(chunk.sum(axes) for chunk in _chunks(inputs)) / count)
+    centre = _per_channel(mean, inputs.ndim)
+    deviation = np.sqrt(np.atleast_1d(sum(((chunk - centre) ** 2).sum(axes) for chunk in _chunks(inputs)) / count))
+    constant = np.atleast_1d(inputs.min(axes) == inputs.max(axes))
+    unit = _unit(inputs)
+    return Statistics(mean / unit, np.where(constant, 1.0, deviation / unit))
+
+
+def resident(examples: Examples, statistics: Statistics) -> Resident:
+    """Examples as tensors, standardized by `statistics`. DataError where a number leaves the range of float32."""
+    inputs, targets = examples
+    integers = targets.dtype.kind in "iu"
+    labels = torch.from_numpy(np.require(targets, np.int64 if integers else np.float32, ["C", "W"]))
+    mean, scale = (_per_channel(part, inputs.ndim) for part in statistics)
+    if inputs.dtype == np.uint8:
+        pixels = torch.from_numpy(np.require(inputs, np.uint8, ["C", "W"]))
+        factor, shift = (torch.from_numpy(part).float() for part in (1 / (PIXEL * scale), -mean / scale))
+        return Resident(pixels, labels, factor[0], shift[0])
+    ready = np.empty(inputs.shape, np.float32)
+    start = 0
+    with np.errstate(over="ignore"):
+        for chunk in _chunks(inputs):
+            ready[start : start + len(chunk)] = (chunk - mean) / scale
+            start += len(chunk)
+    if not np.isfinite(ready.min()) or not np.isfinite(ready.max()):
+        raise DataError(
+            "standardized inputs leave the range of float32", "use dataset.standardize=none or rescale them"
+        )
+    return Resident(torch.from_numpy(ready), labels)
+
+
+def _per_channel(values: np.ndarray, dims: int) -> np.ndarray:
+    """(channels,) -> (1, channels, 1 ...), to go with (n, channels, ...)."""
+    return values.reshape(1, -1, *(1 for _ in range(dims - 2)))
+
+
+def _unit(inputs: np.ndarray) -> float:
+    return PIXEL if inputs.dtype == np.uint8 else 1.0
+
+
+def _chunks(inputs: np.ndarray) -> Iterator[np.ndarray]:
+    rows = max(1, CHUNK // inputs[0].size)
+    for start in range(0, len(inputs), rows):
+        yield inputs[start : start + rows].astype(np.float64)
