@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ FOLDERS = {
     "schedule": "schedules",
     "augmentation": "augmentations",
 }
+DECORATOR = re.compile(r"^@(?:registry\.)?register\(\"(\w+)\", \"(\w+)\"\)$", re.MULTILINE)
 FACTORIES: dict[tuple[str, str], Callable[..., Any]] = {}
 PLUGINS: list[Entry] = []
 
@@ -54,6 +56,7 @@ def register(group: str, name: str) -> Callable[[Callable[..., Any]], Callable[.
     return add
 
 
+@cache
 def entries(path: Path, module: str) -> list[Entry]:
     """Every factory that a source file registers, without importing it."""
     found = []
@@ -101,6 +104,25 @@ def _shipped(group: str) -> dict[str, Entry]:
 def catalogue(group: str) -> dict[str, Entry]:
     """Every name of a group, plugins included, in the order in which a reader would look for it."""
     return dict(sorted({**_shipped(group), **{e.name: e for e in PLUGINS if e.group == group}}.items()))
+
+
+@cache
+def _homes(group: str) -> dict[str, Path]:
+    """Which file registers a name. Searching the text is ten times cheaper than parsing it."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted((PACKAGE / FOLDERS[group]).glob("*.py"))}
+    return {name: path for path, text in texts.items() for _, name in DECORATOR.findall(text)}
+
+
+def names(group: str) -> list[str]:
+    """Every registered name of a group, plugins included."""
+    return sorted({*_homes(group), *(entry.name for entry in PLUGINS if entry.group == group)})
+
+
+def find(group: str, name: str) -> Entry | None:
+    """One entry of the catalogue, at the cost of parsing one file; None for an unknown name."""
+    home = _homes(group).get(name)
+    shipped = entries(home, f"dlcli.{FOLDERS[group]}.{home.stem}") if home else []
+    return next((entry for entry in [*PLUGINS, *shipped] if (entry.group, entry.name) == (group, name)), None)
 
 
 def load_plugin(module: str) -> None:

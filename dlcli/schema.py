@@ -8,6 +8,7 @@ configuration is judged in milliseconds.
 from __future__ import annotations
 
 import math
+import sys
 import types
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -40,6 +41,8 @@ Probability = Annotated[float, Range(0, 1)]
 DropRate = Annotated[float, Range(0, 1, open_high=True)]
 Share = Annotated[float, Range(0, 1, open_low=True)]
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "softplus", "tanh", "sigmoid"]
+
+GREATEST_INT = 2**63 - 1  # what a tensor's size or index can hold
 
 BUILTINS = {kind.__name__: kind for kind in (bool, float, int, list, str, tuple)}
 NAMESPACE = {
@@ -79,10 +82,33 @@ def fits(value: Any, kind: Any) -> bool:
     if origin is tuple:
         return isinstance(value, list) and len(value) == len(arguments) and all(map(fits, value, arguments))
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= GREATEST_INT
     return isinstance(value, kind)
+
+
+def cast(value: Any, kind: Any) -> Any:
+    """A legal value with whole numbers made floats where `kind` is a number, so that 1 and 1.0 are one setting."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return cast(value, arguments[0])
+    if origin in (Union, types.UnionType):
+        return cast(value, next(option for option in arguments if fits(value, option)))
+    if origin is list:
+        return [cast(item, arguments[0]) for item in value]
+    if origin is tuple:
+        return [cast(item, option) for item, option in zip(value, arguments, strict=True)]
+    return float(value) if kind is float else value
+
+
+def words(kind: Any) -> list[str]:
+    """The words that a setting of type `kind` may be."""
+    if get_origin(kind) is Literal:
+        return [choice for choice in get_args(kind) if isinstance(choice, str)]
+    if get_origin(kind) in (Union, types.UnionType):
+        return [word for option in get_args(kind) for word in words(option)]
+    return []
 
 
 def describe(kind: Any) -> str:

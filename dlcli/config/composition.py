@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +15,8 @@ from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.hydra import Hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobRuntime, setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
@@ -102,8 +100,14 @@ class Loader(ConfigLoaderImpl):
                 self.composed[choices] = self.load_configuration(PRIMARY, list(choices), mode)
             except (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError) as fault:
                 first = next(filter(None, str(fault.__cause__ or fault).splitlines()), type(fault).__name__)
-                raise UsageError(f"cannot compose the config: {first}", "check `defaults:` in the YAML files") from fault
+                raise UsageError(
+                    f"cannot compose the config: {first}", "check `defaults:` in the YAML files"
+                ) from fault
         return self.composed[choices]
+
+    def bare_node(self) -> DictConfig | None:
+        """The node `hydra` as Hydra itself gives it; None where no file of the user can have changed it."""
+        return self.load_configuration(None, [], RunMode.RUN).hydra if len(self.folders) > 1 else None
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """The config of one job of a sweep; Hydra's launchers call this."""
@@ -126,26 +130,16 @@ class Loader(ConfigLoaderImpl):
 def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
     loader = open_loader(config_dir)
     config = loader.compose(texts)
-    hydra_node.check(config, reference(loader))
+    hydra_node.check(config, loader.bare_node())
     return Composed(config, loader.places(texts))
 
 
 def open_loader(config_dir: Path | None) -> Loader:
     """A loader that Hydra knows as the one of this process."""
     version.setbase("1.3")
-    loader = Loader(config_dir)
-    GlobalHydra.instance().initialize(Hydra(task_name="dlcli", config_loader=loader))
-    return loader
-
-
-def reference(loader: Loader) -> DictConfig:
-    """The node `hydra` that the packaged files alone give; only read if a file of the user could have changed it."""
-    return _packaged_node() if len(loader.folders) > 1 else loader.compose([]).hydra
-
-
-@cache
-def _packaged_node() -> DictConfig:
-    return Loader(folders.packaged()).compose([]).hydra
+    setup_globals()
+    JobRuntime.instance().set("name", "dlcli")
+    return Loader(config_dir)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -156,7 +150,9 @@ def plain(config: DictConfig) -> dict[str, Any]:
     except (OmegaConfBaseException, RecursionError) as fault:
         key = getattr(fault, "full_key", None) or "the config"
         reason = str(fault).splitlines()[0]
-        raise UsageError(f"{key}: {reason}", "a reference names another key, without a circle: ${training.epochs}") from None
+        raise UsageError(
+            f"{key}: {reason}", "a reference names another key, without a circle: ${training.epochs}"
+        ) from None
 
 
 def _set(config: DictConfig, override: Override) -> None:

@@ -18,7 +18,7 @@ def packaged() -> Path:
 
 
 def search(config_dir: Path | None) -> list[Path]:
-    """The folders to search, first one first: `config_dir`, or else ./conf where there is one, then the packaged one."""
+    """The folders to search in their order: `config_dir`, or else ./conf where there is one, then the packaged one."""
     if config_dir is not None and not config_dir.is_dir():
         raise UsageError(f"config folder {str(config_dir)!r} is not there", "--config-dir names a folder of YAML files")
     own = config_dir or Path("conf")

@@ -1,7 +1,7 @@
 """What a config may say to Hydra itself: choose a launcher or sweeper that dlcli knows, and set its numbers.
 
 Hydra builds callbacks, loggers, launchers and sweepers from whatever the node `hydra` names, so the composed node is
-compared with the packaged one before any of Hydra's machinery sees it.
+compared with Hydra's own before any of Hydra's machinery sees it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ def check_file(file: File, name: str) -> None:
             raise _refusal("hydra.searchpath", f" ({file.path}:{line})")
 
 
-def check(config: DictConfig, reference: DictConfig) -> None:
-    """Refuse a composed config whose node `hydra` differs from the packaged one beyond launcher and sweeper."""
-    node, expected = _plain(config.hydra), _plain(reference)
+def check(config: DictConfig, bare: DictConfig | None) -> None:
+    """Refuse a composed config whose node `hydra` differs from Hydra's own, `bare`, beyond launcher and sweeper."""
+    node = _plain(config.hydra)
     for part, targets in TARGETS.items():
         _check_part(part, node.get(part), targets)
+    if bare is None:
+        return
+    expected = _plain(bare)
     for key in sorted({*node, *expected} - set(FREE)):
         if node.get(key) != expected.get(key):
             raise _refusal(_first_difference(f"hydra.{key}", node.get(key), expected.get(key)))

@@ -73,7 +73,8 @@ def _parse(parser: OverridesParser, text: str) -> Override:
     except HydraException as fault:
         reason = str(fault).splitlines()[0]
         raise UsageError(
-            f"cannot read the override {text!r}: {reason}", "write key=value; put a value with = , : or spaces in quotes"
+            f"cannot read the override {text!r}: {reason}",
+            "write key=value; put a value with = , : or spaces in quotes",
         ) from None
     key = parsed.key_or_group
     if foreign_interpolation(text):

@@ -1,0 +1,253 @@
+"""Finds every mistake of a config at once, by the signatures of the factories and before torch is imported."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, get_type_hints
+
+from dlcli import registry, schema
+from dlcli.config import comments
+from dlcli.config.names import nearest, suggestion
+from dlcli.errors import UsageError
+from dlcli.settings import SECTIONS, Preparation, Top
+
+RESERVED = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_", "_component_", "_instantiator", "_name_"}
+RESERVED |= {"class_path", "init_args", "target"}  # the last only where it is no setting, as `dataset.target` is
+NAMED = ("name", "tags")
+MAX_NAME = 100  # characters
+MAX_SHOWN = 20  # problems listed one by one
+
+
+class Problem(NamedTuple):
+    text: str
+    hint: str
+
+
+class Section(NamedTuple):
+    """What a section of the config takes."""
+
+    title: str  # of whom the settings are: "adam", "training"
+    kinds: dict[str, Any]  # setting -> its type
+    supplied: tuple[str, ...] = ()  # what dlcli passes in itself
+
+
+Places = Mapping[str, str]  # dotted key -> "file:line" that sets it
+
+
+def check(config: dict[str, Any], places: Places) -> list[Problem]:
+    """Every problem of a config, in the order of its keys; an empty list for a legal one."""
+    sections = {name: _section(name, config) for name in (*registry.FOLDERS, *SECTIONS)}
+    known = {"": Section("the config", _kinds(Top)), **{name: s for name, s in sections.items() if s}}
+    legal = [f"{name}.{key}" if name else key for name, section in known.items() for key in section.kinds]
+    found = list(_check_section("", {k: v for k, v in config.items() if k not in sections}, known[""], places, legal))
+    for name, section in sections.items():
+        value = config.get(name)
+        if not isinstance(value, dict):
+            found.append(_no_section(name, value, name in config, places))
+        elif section is None:
+            found.append(_unknown_name(name, value.get("name"), places))
+            found.extend(_reserved_inside(name, value, places))
+        else:
+            settings = {k: v for k, v in value.items() if k != "name" or name in SECTIONS}
+            found.extend(_check_section(f"{name}.", settings, section, places, legal))
+    return found + list(_check_together(config))
+
+
+def refuse(problems: list[Problem]) -> None:
+    """UsageError for one problem as it is, for several as a list; nothing for none."""
+    if len(problems) == 1:
+        raise UsageError(*problems[0])
+    if problems:
+        lines = [f"  {problem.text}" for problem in problems[:MAX_SHOWN]]
+        if len(problems) > MAX_SHOWN:
+            lines.append(f"  and {len(problems) - MAX_SHOWN} more")
+        hints = [problem.hint for problem in problems]
+        best = next((hint for hint in hints if hint.startswith("did you mean")), hints[0])
+        raise UsageError("\n".join([f"{len(problems)} problems in the configuration", *lines]), best)
+
+
+def cast(config: dict[str, Any]) -> dict[str, Any]:
+    """A legal config with `1` turned into `1.0` where a number is wanted, so that both are the same config."""
+    result = dict(config)
+    for name in (*registry.FOLDERS, *SECTIONS):
+        kinds = _section(name, config).kinds
+        result[name] = {k: schema.cast(v, kinds[k]) if k in kinds else v for k, v in config[name].items()}
+    return result
+
+
+def _kinds(settings: type) -> dict[str, Any]:
+    return get_type_hints(settings, include_extras=True)
+
+
+def _section(name: str, config: dict[str, Any]) -> Section | None:
+    """What the section takes; None if it names no component."""
+    if name in SECTIONS:
+        return Section(name, _kinds(SECTIONS[name]))
+    value = config.get(name)
+    chosen = value.get("name") if isinstance(value, dict) else None
+    entry = registry.find(name, chosen) if isinstance(chosen, str) else None
+    if entry is None:
+        return None
+    own = {setting: schema.parse(annotation) for setting, annotation in entry.settings.items()}
+    return Section(entry.name, own | (_kinds(Preparation) if name == "dataset" else {}), entry.supplied)
+
+
+def _check_section(
+    prefix: str, settings: dict[str, Any], section: Section, places: Places, legal: list[str]
+) -> Iterator[Problem]:
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if key in section.kinds:
+            yield from _check_value(name, key, value, section, places)
+            yield from _reserved_inside(name, value, places)
+        elif _is_reserved(key):
+            yield _reserved(name, places)
+        elif key in section.supplied:
+            yield Problem(f"{name!r} is supplied by dlcli itself{_at(name, places)}", f"remove it; {_takes(section)}")
+        elif prefix:
+            meant = nearest(str(key), section.kinds)
+            other = nearest(name, legal) if meant is None else f"{prefix}{meant}"
+            hint = suggestion(other, _takes(section))
+            yield Problem(f"unknown setting {name!r} of {section.title}{_at(name, places)}", hint)
+            yield from _reserved_inside(name, value, places)
+        else:
+            for leaf in _leaves(name, value):
+                if _is_reserved(leaf.rpartition(".")[2]):
+                    yield _reserved(leaf, places)
+                    continue
+                sections = [*registry.FOLDERS, *SECTIONS]
+                meant = nearest(leaf, legal if "." in leaf else [*legal, *sections])
+                listing = f"sections: {', '.join(sections)}; beside them {', '.join(section.kinds)}"
+                yield Problem(f"unknown key {leaf!r}{_at(leaf, places)}", suggestion(meant, listing))
+    for key, kind in section.kinds.items():
+        if key not in settings:
+            name = f"{prefix}{key}"
+            yield Problem(f"missing setting {name!r} of {section.title}", _meaning(name, section, kind))
+
+
+def _check_value(name: str, key: str, value: Any, section: Section, places: Places) -> Iterator[Problem]:
+    kind = section.kinds[key]
+    meaning = _meaning(name, section, kind)
+    if value == "???":
+        yield Problem(f"{name!r} has to be given: {section.title} has no default for it", meaning)
+    elif not schema.fits(value, kind):
+        if isinstance(value, str) and (meant := nearest(value, schema.words(kind))):
+            meaning = suggestion(f"{name}={meant}", meaning)
+        if value is None:
+            meaning = f"{meaning}; an empty value is null"
+        yield Problem(f"{name}: got {shown(value)}, wanted {schema.describe(kind)}{_at(name, places)}", meaning)
+    else:
+        words = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+        for word in words:
+            if isinstance(word, str) and (fault := _fault_of_word(word, name)):
+                yield Problem(f"{name}: {shown(word)} {fault}{_at(name, places)}", _word_rule(name))
+
+
+def _fault_of_word(word: str, name: str) -> str:
+    """What is wrong with a text: a name of a run becomes part of a path and of a log line."""
+    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for letter in word):
+        return "holds an invisible or control character"
+    if name in NAMED:
+        if not word.strip() or word != word.strip():
+            return "is empty or has spaces around it"
+        if len(word) > MAX_NAME or len(word.encode()) > 2 * MAX_NAME:
+            return f"has {len(word)} characters, {MAX_NAME} are legal"
+    if name == "name" and ("/" in word or "\\" in word or word.startswith((".", "-", "~"))):
+        return "would leave its folder or hide in it"
+    if name in ("output_root", "run_dir") and not word.strip():
+        return "is empty"
+    return ""
+
+
+def _word_rule(name: str) -> str:
+    if name == "name":
+        return f"a name is 1 to {MAX_NAME} letters, digits, spaces and signs, without / and \\, not starting with . - ~"
+    return "write visible characters only"
+
+
+def _check_together(config: dict[str, Any]) -> Iterator[Problem]:
+    """What is wrong with settings that are legal one by one."""
+    training = config.get("training")
+    if not isinstance(training, dict):
+        return
+    epochs, steps = training.get("epochs"), training.get("steps")
+    if epochs is not None and steps is not None:
+        yield Problem("training.epochs and training.steps are both set", "keep one, set the other to null")
+    if epochs is None and steps is None and {"epochs", "steps"} <= set(training):
+        yield Problem("neither training.epochs nor training.steps is set", "training.epochs=40, for example")
+    batch, parts = training.get("batch_size"), training.get("accumulate")
+    if type(batch) is int and type(parts) is int and parts > batch > 0:
+        hint = f"training.accumulate is at most training.batch_size, {batch}"
+        yield Problem(f"training.accumulate={parts} cuts a batch of {batch} into more parts than it has", hint)
+
+
+def _no_section(name: str, value: Any, there: bool, places: Places) -> Problem:
+    hint = f"choose with {name}=NAME" if name in registry.FOLDERS else f"set {name}.KEY=VALUE"
+    if not there or value is None:
+        return Problem(f"section {name!r} is missing{_at(name, places)}", hint)
+    return Problem(f"{name}: got {shown(value)}, wanted a section of settings{_at(name, places)}", hint)
+
+
+def _unknown_name(group: str, name: Any, places: Places) -> Problem:
+    place = _at(f"{group}.name", places)
+    names = registry.names(group)
+    listing = f"{group} is one of {', '.join(names)}"
+    if name in (None, "???"):
+        return Problem(f"section {group!r} has no name{place}", f"choose with {group}=NAME; {listing}")
+    return Problem(f"unknown {group} {shown(name)}{place}", suggestion(nearest(str(name), names), listing))
+
+
+def _is_reserved(key: Any) -> bool:
+    return str(key) in RESERVED
+
+
+def _reserved(name: str, places: Places) -> Problem:
+    return Problem(f"reserved key {name!r}{_at(name, places)}", "a config names no code; choose with GROUP=NAME")
+
+
+def _reserved_inside(name: str, value: Any, places: Places) -> Iterator[Problem]:
+    for leaf in _leaves(name, value):
+        if leaf != name and _is_reserved(leaf.rpartition(".")[2]):
+            yield _reserved(leaf, places)
+
+
+def _leaves(name: str, value: Any) -> list[str]:
+    """Dotted keys below a value, or its own if there are none; a reserved key is a leaf whatever it holds."""
+    if isinstance(value, dict):
+        below = [
+            leaf
+            for key, item in value.items()
+            for leaf in ([f"{name}.{key}"] if _is_reserved(key) else _leaves(f"{name}.{key}", item))
+        ]
+    elif isinstance(value, list):
+        below = [leaf for item in value if isinstance(item, dict | list) for leaf in _leaves(name, item)]
+    else:
+        below = []
+    return below or [name]
+
+
+def _takes(section: Section) -> str:
+    return f"{section.title} takes {', '.join(section.kinds) or 'no settings'}"
+
+
+def _meaning(name: str, section: Section, kind: Any) -> str:
+    """What a setting is, in the words of the YAML that comes with it."""
+    return comments.of(name, section.title) or f"{name} is {schema.describe(kind)}"
+
+
+def _at(name: str, places: Places) -> str:
+    return f" ({places[name]})" if name in places else ""
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it, cut to a length that leaves room for the rest."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:50]}..."
