@@ -12,6 +12,7 @@ from torch import nn
 from dlcli import registry
 from dlcli.datasets.prepare import prepare
 from dlcli.errors import UsageError
+from dlcli.optimizers.adam import adam
 from dlcli.protocols import Data, DataSpec, Normalization, Optimizer, Task
 from dlcli.settings import Checkpoint, Preparation, Training
 from dlcli.training import device as devices
@@ -128,5 +129,4 @@ def class_key(config: Config, task: Task) -> dict[str, str]:
 
 def reference_optimizer() -> Optimizer:
     """What reference solutions are trained with, whatever the run used."""
-    section = {"name": "adam", "lr": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "decay": "all"}
-    return registry.build("optimizer", section)
+    return adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decay="all")

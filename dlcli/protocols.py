@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -10,26 +10,37 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+class Vocabulary(Protocol):
+    """The tokens of a text or of another discrete sequence; a token is its index."""
+
+    tokens: Sequence[str]  # how each is shown
+
+    def encode(self, text: str) -> list[int]: ...  # DataError for a character that is not in it
+    def decode(self, tokens: Sequence[int]) -> str: ...
+
+
 class DataSpec(NamedTuple):
     """What a data set tells the model that reads it."""
 
     name: str
-    shape: tuple[int, ...]  # of one input: (features,), (channels, length) or (channels, height, width)
+    shape: tuple[int, ...]  # of one input: (features,), (channels, length), (channels, height, width); (length,) tokens
     classes: tuple[str, ...] = ()  # names of the classes; empty for a regression
     targets: int = 1  # numbers per example of a regression
     outputs: int = 0  # numbers that a model predicts per example; the task decides
+    vocabulary: Vocabulary | None = None  # of token inputs, shape (length,); None: the inputs are numbers
+    causal: bool = False  # `outputs` numbers at each position, from the positions up to it; the task decides
 
 
 class Batch(NamedTuple):
-    inputs: Tensor  # (batch, *spec.shape) float32
-    targets: Tensor  # (batch,) int64 classes, or (batch, spec.targets) float32
+    inputs: Tensor  # (batch, *spec.shape) float32, or int64 tokens
+    targets: Tensor  # (batch,) int64 classes, (batch, length) int64 tokens, or (batch, spec.targets) float32
 
 
 class Examples(NamedTuple):
     """One split as a source delivers it."""
 
-    inputs: np.ndarray  # (n, *shape), uint8 images or floats
-    targets: np.ndarray  # (n,) integer classes, or (n, targets) floats
+    inputs: np.ndarray  # (n, *shape), uint8 images or floats; with a vocabulary (n, length) tokens, or a text (n,)
+    targets: np.ndarray  # (n,) integer classes, (n, targets) floats, or (n, length) tokens; of a text the next tokens
 
 
 class Source(NamedTuple):
@@ -39,6 +50,8 @@ class Source(NamedTuple):
     test: Examples | None = None  # None: a test split is cut by the stated rule
     validation: Examples | None = None
     classes: tuple[str, ...] = ()
+    vocabulary: Vocabulary | None = None  # the inputs are tokens of it
+    window: int = 0  # tokens of one example, cut from a text; 0: the rows of the inputs are the examples
     truth: Mapping[str, Any] = {}  # what is known of the generator, e.g. {"bayes_error": 0.1587}
     origin: str = ""  # where the numbers come from, for the report
     notes: tuple[str, ...] = ()  # what its reader should know, e.g. a category that only the test split has
@@ -59,6 +72,11 @@ class Data(NamedTuple):
     test: Split
     facts: Mapping[str, Any]  # plain JSON: sizes, hashes, noise, duplicates, rules, truth
 
+    def splits(self) -> dict[str, Split]:
+        """Those that there are, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
 
 class Phase(NamedTuple):
     """One optimizer's turn within a step."""
@@ -73,6 +91,7 @@ class Metric(Protocol):
 
     unit: str  # "nats", "fraction", "squared units"
     floor: float | None  # greatest lower bound that holds for every prediction; None: unbounded below
+    decide: Callable[[Tensor], Tensor] | None  # prediction -> classes (batch,) int64; None: nothing is decided
 
     def rows(self, prediction: Tensor, batch: Batch) -> Tensor: ...  # (batch,) float32 or better
     def reduce(self, rows: np.ndarray) -> float: ...  # (n,) float64 -> one number

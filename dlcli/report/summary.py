@@ -83,7 +83,7 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     summary = read_summary(run_dir) if (run_dir / "summary.json").is_file() else None
     return {
         "path": str(run_dir),
-        "status": status.get("status", "unknown"),
+        "status": status.get("state", "unknown"),
         "reason": status.get("reason") or "",
         "config": flatten(yaml.safe_load(path.read_text(encoding="utf-8"))),
         "summary": summary,

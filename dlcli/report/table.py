@@ -27,10 +27,16 @@ def print_report(summary: Mapping[str, Any], console: Console) -> None:
         console.print(part, highlight=False, soft_wrap=False)
 
 
+def print_risks(risks: Mapping[str, Any], console: Console) -> None:
+    """The first table alone, for a checkpoint that is only evaluated."""
+    for part in (risks_table(risks, console.is_terminal), interval_note(risks)):
+        console.print(part, highlight=False, soft_wrap=False)
+
+
 def parts(summary: Mapping[str, Any], lines: bool) -> Iterator[RenderableType]:
     """The report from top to bottom; `lines` draws rules under the headings."""
-    yield risks_table(summary, lines)
-    yield interval_note(summary)
+    yield risks_table(summary["risks"], lines)
+    yield interval_note(summary["risks"])
     for metric, record in summary["decomposition"].items():
         yield ""
         yield terms_table(metric, record, lines)
@@ -54,8 +60,8 @@ def plain_table(lines: bool, title: str) -> Table:
     )
 
 
-def risks_table(summary: Mapping[str, Any], lines: bool) -> Table:
-    risks = {split: summary["risks"][split] for split in SPLITS if summary["risks"].get(split)}
+def risks_table(found: Mapping[str, Any], lines: bool) -> Table:
+    risks = {split: found[split] for split in SPLITS if found.get(split)}
     table = plain_table(lines, "Risks, evaluated on whole splits")
     table.add_column("")
     for split in risks:
@@ -69,8 +75,8 @@ def risks_table(summary: Mapping[str, Any], lines: bool) -> Table:
     return table
 
 
-def interval_note(summary: Mapping[str, Any]) -> Text:
-    sampled = [risk for risk in summary["risks"]["test"].values() if risk["ci"] is not None]
+def interval_note(risks: Mapping[str, Any]) -> Text:
+    sampled = [risk for risk in risks["test"].values() if risk["ci"] is not None]
     if not sampled:
         return Text("No intervals: the test split has a single example.")
     methods = dict.fromkeys(risk["method"] for risk in sampled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -12,6 +13,8 @@ from logging import Logger
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+
+import numpy as np
 
 from dlcli.errors import StorageError, UsageError
 from dlcli.training import strict_json
@@ -137,3 +140,15 @@ class RunDirectory:
         }
         replace(self.path / "status.json", strict_json.dump_lines(status))
         self.previous = status
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        replace(self.path / "summary.json", strict_json.dump_lines(summary))
+
+    def write_array(self, name: str, array: np.ndarray) -> None:
+        """name: a path below the directory, such as losses/test_loss.npy."""
+        path = self.path / name
+        with storage(path):
+            path.parent.mkdir(exist_ok=True)
+        content = io.BytesIO()
+        np.save(content, array, allow_pickle=False)
+        replace(path, content.getvalue())

@@ -27,8 +27,12 @@ ROWS = {
     "config": 3,
     "build": 4,
     "launchers": 4,
-    "verbs": 5,
-    "cli": 6,
+    "exhibit": 4,
+    "conclude": 5,
+    "session": 6,
+    "revisit": 7,
+    "verbs": 8,
+    "cli": 9,
 }
 # Within row 1 and for these pairs an import is part of the design.
 ALLOWED = {("settings", "schema"), ("tasks", "metrics"), ("config", "report")}

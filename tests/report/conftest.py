@@ -88,7 +88,7 @@ def write_run(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        (folder / "status.json").write_text(json.dumps(status or {"status": "done", "reason": None}))
+        (folder / "status.json").write_text(json.dumps(status or {"state": "done", "reason": ""}))
         if summary is not None:
             (folder / "summary.json").write_text(json.dumps(summary))
         return folder

@@ -61,7 +61,7 @@ def test_runs_with_another_key_are_not_compared(write_run, summary, part):
 
 
 def test_a_failed_run_keeps_its_row(write_run, summary):
-    failed = read_run(write_run("c", {"seed": 2}, status={"status": "failed", "reason": "loss is nan at step 3"}))
+    failed = read_run(write_run("c", {"seed": 2}, status={"state": "failed", "reason": "loss is nan at step 3"}))
     text = printed([run(write_run, "a", {"seed": 0}, summary), failed])
     assert "failed: seed=2: loss is nan at step 3" in text
 

@@ -43,7 +43,7 @@ def test_a_summary_of_another_schema_is_refused(write_run, summary):
 
 
 def test_a_failed_run_is_read_with_its_reason(write_run):
-    run = read_run(write_run("a", {"seed": 0}, status={"status": "failed", "reason": "loss is nan"}))
+    run = read_run(write_run("a", {"seed": 0}, status={"state": "failed", "reason": "loss is nan"}))
     assert (run["status"], run["reason"], run["summary"]) == ("failed", "loss is nan", None)
 
 

@@ -1,0 +1,260 @@
+"""What follows training: risks of the final weights, the three terms of their test risk, and where both are kept."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlcli import build
+from dlcli.decomposition import certificates, record
+from dlcli.decomposition.cautions import Circumstances
+from dlcli.decomposition.decompose import Decomposition, decompose
+from dlcli.decomposition.diagnose import diagnose
+from dlcli.decomposition.intervals import Estimate, sampled, whole
+from dlcli.errors import Diverged
+from dlcli.exhibit import exhibit
+from dlcli.protocols import Batch, Bound
+from dlcli.report.summary import flatten, summarize
+from dlcli.training import checkpoint
+from dlcli.training.directory import RunDirectory
+from dlcli.training.durable import replace
+from dlcli.training.evaluate import evaluate
+from dlcli.training.loop import spending
+from dlcli.training.references import Witness, witnesses
+from dlcli.training.run import Run
+from dlcli.training.tracker import Tracker
+
+Config = dict[str, Any]
+SHARE_OF_TRAINING = 0.5  # steps of continued training, as a share of the run's: its cost stays below that of the run
+
+
+class Evaluated(NamedTuple):
+    """The final weights on every split: rows[split][metric] is (n,) float64, decisions are of the test split."""
+
+    rows: dict[str, dict[str, np.ndarray]]
+    decisions: np.ndarray | None
+
+
+def conclude(
+    run: Run, config: Config, directory: RunDirectory, tracker: Tracker, stopped: Callable[[], bool]
+) -> dict[str, Any]:
+    """Evaluate, decompose, keep. Returns the content of summary.json, which is written last.
+
+    This is the first and only time that the test split is read.
+    """
+    with spending(run, "evaluation"):
+        evaluated = evaluate_splits(run)
+        refuse_nonfinite(evaluated)
+        keep_rows(directory, evaluated)
+    with spending(run, "decomposition"):
+        ladder = climb(run, config, directory, stopped)
+        parts = decompose_metrics(run, config, evaluated, ladder)
+        keep_witnesses(directory, ladder, parts)
+    summary = summarize(
+        run={
+            "id": config_id(config, run),
+            "name": config["name"],
+            "seed": config["seed"],
+            "tags": config["tags"],
+            "path": str(directory.path),
+            "step": run.state.step,
+            "weights": {"kind": "last", "step": run.state.step, "sha256": ladder[0].sha256},
+            "best": run.state.best and {"step": run.state.best[0], "validation_loss": run.state.best[1]},
+        },
+        data=run.data.facts,
+        function_class={**build.class_key(config, run.task), "parameters": count_parameters(run)},
+        keys=keys(run, config),
+        risks=risk_estimates(run, evaluated),
+        decomposition={name: record.to_json(part) for name, part in parts.items()},
+        diagnosis=diagnose(parts["loss"], parts.get("error")),
+        timing=run.state.seconds,
+        warnings=data_warnings(run),
+    )
+    with spending(run, "tracking"):
+        exhibit(run, config, tracker, evaluated.decisions, summary)
+    directory.write_summary(summary)
+    return summary
+
+
+def evaluate_splits(run: Run) -> Evaluated:
+    decide = run.task.metrics["error"].decide if "error" in run.task.metrics else None
+    rows, decisions = {}, []
+
+    def collect(prediction: Tensor) -> None:
+        decisions.append(decide(prediction).cpu())
+
+    for name, split in run.data.splits().items():
+        rows[name] = evaluate(run.model, run.task, split, collect=collect if decide and name == "test" else None)
+    return Evaluated(rows, torch.cat(decisions).numpy() if decisions else None)
+
+
+def refuse_nonfinite(evaluated: Evaluated) -> None:
+    for split, metrics in evaluated.rows.items():
+        for metric, rows in metrics.items():
+            bad = int(np.count_nonzero(~np.isfinite(rows)))
+            if bad:
+                raise Diverged(
+                    f"the {split} {metric} of the final weights is not finite for {bad} of {len(rows)} examples",
+                    "try a lower optimizer.lr or training.clip_norm=1",
+                )
+
+
+def keep_rows(directory: RunDirectory, evaluated: Evaluated) -> None:
+    """losses/SPLIT_METRIC.npy, (n,) float64, in the order of the split: every number can be computed again from them."""
+    for split, metrics in evaluated.rows.items():
+        for metric, rows in metrics.items():
+            directory.write_array(f"losses/{split}_{metric}.npy", rows)
+
+
+def climb(run: Run, config: Config, directory: RunDirectory, stopped: Callable[[], bool]) -> list[Witness]:
+    """The ladder of upper bounds; the run itself is its first rung."""
+    quick = config["decompose"]["budget"] != "none"
+    steps = round(SHARE_OF_TRAINING * run.steps) if quick else 0
+    rungs = witnesses(run, best_weights(run, directory) if quick else {}, build.reference_optimizer(), steps, stopped)
+    return list(rungs if quick else itertools.islice(rungs, 1))
+
+
+def best_weights(run: Run, directory: RunDirectory) -> dict[str, dict[str, Tensor]]:
+    """The weights with the best validation risk, unless they are the final ones or no longer there."""
+    if run.state.best is None or run.state.best[0] == run.state.step:
+        return {}
+    path = checkpoint.path_of(directory.checkpoints, run.state.best[0])
+    if not path.is_dir():
+        return {}
+    return {"best on validation": checkpoint.load(path, checkpoint.expect(run.tensors())).tensors["model"]}
+
+
+def decompose_metrics(
+    run: Run, config: Config, evaluated: Evaluated, ladder: list[Witness]
+) -> dict[str, Decomposition]:
+    targets = run.data.train.batch(slice(None)).targets.cpu().numpy()
+    groups = repeated_inputs(run)
+    parts = {}
+    for name, metric in run.task.metrics.items():
+        train, test = evaluated.rows["train"][name], evaluated.rows["test"][name]
+        bounds = [certificates.nonnegativity(metric), certificates.label_conflicts(groups, targets, metric)]
+        if name == "loss":
+            bounds.append(certificates.score_scaling(train, metric.unit, free_head=True))
+        bounds += [
+            Bound("upper", rung.risks[name], "certified", rung.method, witness=rung.sha256) for rung in ladder[1:]
+        ]
+        parts[name] = decompose(
+            train,
+            test,
+            [bound for bound in bounds if bound is not None],
+            loss=name,
+            unit=metric.unit,
+            circumstances=circumstances(run, config),
+            bayes=run.data.facts["truth"].get(f"bayes_{name}"),
+            matched_noise=matched_noise(run, name, float(test.mean())),
+        )
+    return parts
+
+
+def repeated_inputs(run: Run) -> list[np.ndarray]:
+    """Groups of training examples with one input; the data set's facts tell whether there is anything to look for."""
+    if not run.data.facts["duplicates"]["train"]:
+        return []
+    return certificates.repeated(run.data.train.batch(slice(None)).inputs.cpu().numpy())
+
+
+@torch.inference_mode()
+def matched_noise(run: Run, name: str, clean: float) -> float | None:
+    """The test risk under the label noise of the training set: labels redrawn uniformly with that probability.
+
+    An exact expectation over the noise: (1 - noise) * clean risk + noise * mean over the classes of the risk with that
+    class as every target.
+    """
+    noise = run.data.facts["label_noise"]["asked"]
+    if not noise:
+        return None
+    of_classes = []
+    for start in range(0, len(run.data.test), 1000):
+        batch = run.data.test.batch(slice(start, start + 1000))
+        run.model.eval()
+        prediction = run.task.predict(run.model, batch)
+        for label in range(len(run.data.spec.classes)):
+            relabelled = Batch(batch.inputs, torch.full_like(batch.targets, label))
+            of_classes.append(run.task.metrics[name].rows(prediction, relabelled).double().cpu())
+    return (1 - noise) * clean + noise * torch.cat(of_classes).mean().item()
+
+
+def circumstances(run: Run, config: Config) -> Circumstances:
+    return Circumstances(
+        label_noise=run.data.facts["label_noise"]["asked"],
+        duplicates=run.data.facts["duplicates"]["train_test"],
+        regularizers=regularizers(config),
+    )
+
+
+def regularizers(config: Config) -> tuple[str, ...]:
+    """What the run minimized beside the decomposed loss, in words."""
+    found = []
+    for group, setting in (("optimizer", "weight_decay"), ("model", "dropout"), ("task", "label_smoothing")):
+        value = config[group].get(setting)
+        if value:
+            found.append(f"{setting.replace('_', ' ')} {value:g}")
+    if config["augmentation"]["name"] != "none":
+        found.append("augmentation")
+    if config["optimizer"]["name"] == "sam":
+        found.append("sharpness (SAM)")
+    return tuple(found)
+
+
+def keep_witnesses(directory: RunDirectory, ladder: list[Witness], parts: dict[str, Decomposition]) -> None:
+    """The weights behind each upper end, by their hash; the run's own are in its checkpoints."""
+    wanted = {part.upper.witness for part in parts.values()}
+    for rung in ladder[1:]:
+        if rung.sha256 in wanted:
+            path = directory.path / "witnesses" / f"{rung.sha256[:16]}.safetensors"
+            path.parent.mkdir(exist_ok=True)
+            replace(path, rung.weights)
+
+
+def risk_estimates(run: Run, evaluated: Evaluated) -> dict[str, dict[str, Any]]:
+    """A train risk is known, those of the other splits are estimates of the distribution's."""
+    found: dict[str, dict[str, Any]] = {}
+    for split, metrics in evaluated.rows.items():
+        found[split] = {}
+        for name, rows in metrics.items():
+            metric = run.task.metrics[name]
+            estimate: Estimate = whole(rows, metric.unit) if split == "train" else sampled(rows, metric.unit)
+            found[split][name] = record.estimate(estimate)
+            if metric.unit == "squared units":
+                targets = run.data.splits()[split].batch(slice(None)).targets.cpu().numpy()
+                found[split][name]["constant"] = metric.constant_risk(targets)
+    return found
+
+
+def data_warnings(run: Run) -> list[dict[str, str]]:
+    return [{"code": "data", "text": note} for note in run.data.facts["notes"]]
+
+
+def keys(run: Run, config: Config) -> dict[str, str]:
+    """Equal keys mean an equal min_F L_tr: the class of functions, the training examples, the loss."""
+    metric = run.task.metrics["loss"]
+    return {
+        "class": build.class_key(config, run.task)["id"],
+        "data": run.data.facts["train_sha256"],
+        "loss": f"{metric.rows.__name__} ({metric.unit})",
+    }
+
+
+def config_id(config: Config, run: Run) -> str:
+    """A name for one configuration, whatever directory it runs in."""
+    named = {
+        key: value for key, value in flatten(config).items() if key not in ("run_dir", "output_root", "name", "tags")
+    }
+    return (
+        f"{config['model']['name']}-{run.data.spec.name}-{sha256(repr(sorted(named.items())).encode()).hexdigest()[:8]}"
+    )
+
+
+def count_parameters(run: Run) -> int:
+    return sum(parameter.numel() for parameter in run.model.parameters())

@@ -1,0 +1,58 @@
+"""What TensorBoard shows of a concluded run beside the curves of its training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlcli.report.summary import flatten
+from dlcli.training.loop import epoch
+from dlcli.training.run import Run
+from dlcli.training.tracker import Tracker
+
+SHOWN_MISTAKES = 16
+
+
+def exhibit(
+    run: Run, config: dict[str, Any], tracker: Tracker, decisions: np.ndarray | None, summary: dict[str, Any]
+) -> None:
+    """Final risks, the terms, the row of the HParams tab, and pictures. decisions: (n,) classes decided on test."""
+    step = run.state.step
+    values = {
+        f"risk/{split}/{name}": risk["value"]
+        for split, risks in summary["risks"].items()
+        for name, risk in risks.items()
+    }
+    for name, part in summary["decomposition"].items():
+        for term in ("approx_train", "optimization"):
+            low, high = part[term]["interval"]
+            ends = {"low": low, "high": high}
+            label = term.removesuffix("_train").replace("approx", "approximation")
+            values |= {f"decomposition/{name}/{label}_{end}": value for end, value in ends.items() if value is not None}
+        values[f"decomposition/{name}/generalization"] = part["generalization"]["value"]
+    tracker.log(step, epoch(run), values)
+    tracker.text("diagnosis", summary["diagnosis"], step)
+    final = {key.removeprefix("risk/"): value for key, value in values.items() if key.startswith("risk/")}
+    tracker.hparams({key: value for key, value in flatten(config).items() if not isinstance(value, list)}, final, step)
+    draw(run, tracker, decisions, summary)
+    tracker.flush()
+
+
+def draw(run: Run, tracker: Tracker, decisions: np.ndarray | None, summary: dict[str, Any]) -> None:
+    from dlcli.report import figures  # half a second, and a run that was stopped draws nothing
+
+    step = run.state.step
+    for name, part in summary["decomposition"].items():
+        tracker.image(f"decomposition/{name}", figures.pixels(figures.terms({run.data.spec.name: part})), step)
+    if decisions is None:
+        return
+    test, classes = run.data.test, run.data.spec.classes
+    targets = test.batch(slice(None)).targets.cpu().numpy()
+    tracker.image("test/confusion", figures.pixels(figures.confusion(targets, decisions, classes)), step)
+    wrong = np.flatnonzero(targets != decisions)[:SHOWN_MISTAKES]
+    if len(wrong):
+        inputs = test.batch(torch.from_numpy(wrong).to(run.device)).inputs.cpu().numpy()
+        shown = figures.misclassified(inputs, targets[wrong], decisions[wrong], classes)
+        tracker.image("test/misclassified", figures.pixels(shown), step)

@@ -1,0 +1,212 @@
+"""One process's turn at a run directory: build, restore, train, conclude, and a status whatever happens."""
+
+from __future__ import annotations
+
+import shlex
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dlcli import config as configs
+from dlcli.build import build
+from dlcli.conclude import conclude
+from dlcli.errors import CheckpointError, DlcliError, Interrupted, StorageError
+from dlcli.report.summary import flatten
+from dlcli.training import checkpoint, device
+from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
+from dlcli.training.environment import differences, environment
+from dlcli.training.faults import machine_faults
+from dlcli.training.loop import fit
+from dlcli.training.progress import ProgressDisplay
+from dlcli.training.run import Run
+from dlcli.training.signals import Stop
+from dlcli.training.tracker import Tracker, tensorboard_command
+
+Config = dict[str, Any]
+FREE_TO_CHANGE = ("decompose.", "checkpoint.", "training.log_every", "training.threads", "name", "tags")
+LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length
+
+
+def train(config: Config, argv: Sequence[str], stop: Stop, say: Callable[[str], None]) -> dict[str, Any]:
+    """A new run, to its end. Nothing is left on disk if its parts do not fit or its data are not usable."""
+    with machine_faults():
+        run = prepare(config, stop)
+        with RunDirectory(claim_directory(config)) as directory:
+            begin(directory, config, argv, run)
+            return carry_out(run, config, directory, None, stop, say)
+
+
+def train_in(
+    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, say: Callable[[str], None]
+) -> Any:
+    """A new run in a directory that is claimed already, as a job of a sweep: its failure is kept there too."""
+    directory.write_config(configs.text(config))
+    with accounted(directory, None), machine_faults():
+        run = prepare(config, stop)
+        begin(directory, config, argv, run)
+        return carry_out(run, config, directory, None, stop, say)
+
+
+def resume(
+    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Go on from the newest good checkpoint, or from the start if none was ever acknowledged."""
+    with machine_faults():
+        with accounted(directory, None):
+            asked = config["training"]["threads"]
+            run = prepare(config, stop, read_environment(directory.path).get("threads") if asked == "auto" else asked)
+            step = restore(run, config, directory, say)
+        directory.write_config(configs.text(config))
+        directory.write_command(list(argv))
+        return carry_out(run, config, directory, step, stop, say)
+
+
+def prepare(config: Config, stop: Stop, threads: int | None = None) -> Run:
+    """Build the run. threads: of the process that began it; with another number sums may end in other bits."""
+    device.threads(threads or config["training"]["threads"])
+    run = build(config)
+    if stop.requested:
+        raise Interrupted(f"stopped by signal {stop.requested} before the first step", "start it again", stop.requested)
+    return run
+
+
+def claim_directory(config: Config) -> Path:
+    if config["run_dir"] is not None:
+        return claim_exact(config["run_dir"])
+    what = config["name"] or f"{config['model']['name']}-{config['dataset']['name']}"
+    return claim(config["output_root"], what, config["seed"])
+
+
+def begin(directory: RunDirectory, config: Config, argv: Sequence[str], run: Run) -> None:
+    """The files that every run starts with."""
+    directory.write_config(configs.text(config))
+    directory.write_command(list(argv))
+    directory.write_environment(facts(run) | {"run_id": uuid.uuid4().hex})
+
+
+def facts(run: Run) -> dict[str, Any]:
+    return environment(str(run.device), torch.get_num_threads())
+
+
+def carry_out(
+    run: Run, config: Config, directory: RunDirectory, step: int | None, stop: Stop, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train to the end and conclude. step: where a resumed run stands; None starts anew."""
+    identity = identify(run, config, directory)
+    with (
+        accounted(directory, run),
+        Tracker(directory.path, step) as tracker,
+        ProgressDisplay() as display,
+    ):
+        for line in headline(run, directory.path):
+            say(line)
+        display.start(run.steps, run.state.step)
+        fit(run, directory.checkpoints, identity, tracker, display, stop)
+        display.stop()
+        refuse_stop(stop, directory.path)
+        summary = conclude(run, config, directory, tracker, lambda: stop.requested is not None)
+        refuse_stop(stop, directory.path)
+    return summary
+
+
+def refuse_stop(stop: Stop, run_dir: Path) -> None:
+    if stop.requested:
+        message = f"stopped by signal {stop.requested} after the last step: the checkpoint is saved, the report is not"
+        raise Interrupted(message, f"continue with: dlcli resume {shlex.quote(str(run_dir))}", stop.requested)
+
+
+def headline(run: Run, run_dir: Path) -> list[str]:
+    """What a person wants to know before the first step."""
+    data = run.data.facts
+    counts = ", ".join(f"{len(split)} {name}" for name, split in run.data.splits().items())
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    threads = f", {torch.get_num_threads()} threads" if run.device.type == "cpu" else ""
+    return [
+        f"run    {configs.shown(run_dir)}",
+        f"data   {run.data.spec.name}: {counts} ({data['origin']})",
+        f"model  {parameters:,} parameters, {run.steps} steps of {run.batches.batch_size} examples on {run.device}{threads}",
+        f"watch  {tensorboard_command(configs.shown(run_dir))}",
+    ]
+
+
+def identify(run: Run, config: Config, directory: RunDirectory) -> dict[str, Any]:
+    """What a checkpoint says of its run, so that no other run can go on from it."""
+    run_id = read_environment(directory.path).get("run_id")
+    return {"run": run_id, "config": config, "data": run.data.facts["train_sha256"]}
+
+
+def restore(run: Run, config: Config, directory: RunDirectory, say: Callable[[str], None]) -> int | None:
+    """Put the newest good checkpoint into `run`; its step, or None where there is none yet."""
+    noted = read_environment(directory.path)
+    expected = checkpoint.expect(run.tensors())
+
+    def report(damage: str) -> None:
+        directory.log.warning(damage)
+        say(f"warning: {damage}")
+
+    loaded = checkpoint.load_newest(directory.checkpoints, expected, report, noted.get("run_id"))
+    for difference in differences(noted, facts(run)):
+        report(f"{difference}: the resumed run may differ in its last bits")
+    if directory.previous.get("state") == "running":
+        report("the previous process ended without saying so (killed, or the machine stopped)")
+    if loaded is None:
+        say("no checkpoint was saved yet: starting from step 0")
+        return None
+    refuse_other_run(loaded, run, config)
+    run.restore(loaded.tensors, loaded.state)
+    say(f"resuming from step {loaded.step}")
+    return loaded.step
+
+
+def refuse_other_run(loaded: checkpoint.Loaded, run: Run, config: Config) -> None:
+    """A checkpoint goes on under its own configuration and data only; what may change is listed above."""
+    if loaded.identity.get("data") != run.data.facts["train_sha256"]:
+        raise CheckpointError(
+            f"the training set has changed since {loaded.path.name} was saved",
+            "restore the data that the run was started with, or start a new run with: dlcli train --from RUN_DIR",
+        )
+    changed = changes(loaded.identity.get("config", {}), config)
+    foreign = [key for key in changed if not key.startswith(FREE_TO_CHANGE) and key not in LENGTHS]
+    if foreign:
+        raise CheckpointError(
+            f"the configuration has changed since {loaded.path.name} was saved: {', '.join(foreign)}"[:200],
+            "start a new run with other settings: dlcli train --from RUN_DIR KEY=VALUE",
+        )
+    if run.steps < loaded.step:
+        raise CheckpointError(
+            f"{loaded.path.name} is past the end of a run of {run.steps} steps", "ask for more, not fewer epochs"
+        )
+
+
+def changes(before: Config, now: Config) -> list[str]:
+    """Dotted keys whose values differ, where a run is kept left out."""
+    old, new = flatten(before), flatten(now)
+    return [key for key in {**old, **new} if key not in ("run_dir", "output_root") and old.get(key) != new.get(key)]
+
+
+@contextmanager
+def accounted(directory: RunDirectory, run: Run | None) -> Iterator[None]:
+    """status.json says how this turn ended, and train.log why."""
+
+    def step() -> int:
+        return run.state.step if run else directory.previous.get("step", 0)
+
+    if run:
+        directory.write_status("running", step())
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        directory.write_status("interrupted", step(), str(stopped) or "stopped at once by a second signal")
+        raise
+    except BaseException as error:
+        directory.log.error("the run failed", exc_info=error)
+        reason = error.message if isinstance(error, DlcliError) else f"{type(error).__name__}: {error}"
+        with suppress(StorageError):  # the first fault is the one to tell
+            directory.write_status("failed", step(), reason[:500])
+        raise
+    if run:
+        directory.write_status("done", step())

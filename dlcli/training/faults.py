@@ -1,0 +1,50 @@
+"""What the machine does to a run, memory exhausted or a device lost, told as faults that a user can act on."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from dlcli.errors import DeviceError, MemoryShortage, StorageError, UsageError
+
+ALLOCATION = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+LOST = ("CUDA error", "device-side assert", "NCCL error", "MPS backend")
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EAGAIN}
+LESS_MEMORY = "use a smaller training.batch_size or model.width, or a larger training.accumulate"
+
+
+@contextmanager
+def machine_faults() -> Iterator[None]:
+    """Raises MemoryShortage, DeviceError, StorageError or UsageError in place of what torch and the system raise."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise MemoryShortage(f"out of memory: {_first_line(error)}"[:200], LESS_MEMORY) from error
+    except RuntimeError as error:
+        text = str(error)
+        if any(sign in text for sign in ALLOCATION):
+            raise MemoryShortage(f"out of memory: {_first_line(error)}"[:200], LESS_MEMORY) from error
+        if "deterministic" in text and "implementation" in text:
+            raise UsageError(
+                _first_line(error)[:200], "allow other kernels with training.deterministic=false"
+            ) from error
+        if any(sign in text for sign in LOST):
+            message = f"the device failed: {_first_line(error)}"[:200]
+            raise DeviceError(message, "continue with `dlcli resume RUN_DIR` once the device answers again") from error
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryShortage(f"out of memory: {_first_line(error)}"[:200], LESS_MEMORY) from error
+        if error.errno in EXHAUSTED:
+            message = f"the system refused: {_first_line(error)}"[:200]
+            raise StorageError(
+                message, "check disk, quota and limits (ulimit -a), then continue with: dlcli resume"
+            ) from error
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    return next(filter(None, str(error).splitlines()), type(error).__name__)

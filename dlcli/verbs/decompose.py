@@ -1,0 +1,33 @@
+"""`dlcli decompose`: the three terms of a finished run again, from its saved weights, with another budget."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from dlcli import config as configs
+from dlcli.errors import UsageError
+from dlcli.report.summary import absent
+from dlcli.verbs import arguments as shared
+from dlcli.verbs.train import print_run
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    parser.add_argument("budget", nargs="?", default="budget=quick", metavar="budget=none|quick")
+    shared.add_plugins(parser)
+
+
+def run(arguments: Namespace) -> int:
+    shared.load_plugins(arguments)
+    if not (arguments.run_dir / "config.yaml").is_file():
+        raise UsageError(*absent(arguments.run_dir))
+    config = configs.load_saved(arguments.run_dir / "config.yaml", [f"decompose.{arguments.budget}"])
+    from dlcli.revisit import decompose_again
+    from dlcli.training.directory import RunDirectory
+    from dlcli.training.signals import Stop
+
+    with Stop() as stop, RunDirectory(arguments.run_dir.absolute()) as directory:
+        summary = decompose_again(directory, config, stop, print)
+    print_run(summary)
+    return 0

@@ -1,0 +1,61 @@
+"""`dlcli train`: one run from a configuration, or with -m a sweep of them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from dlcli import config as configs
+from dlcli.verbs import arguments as shared
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    shared.add_composition(parser)
+    parser.add_argument("--multirun", "-m", action="store_true", help="a sweep: model=mlp,cnn seed='range(3)'")
+    parser.add_argument("--from", dest="source", type=Path, metavar="RUN_DIR", help="replay the configuration of a run")
+    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the configuration and stop")
+    parser.add_argument("--resolve", action="store_true", help="with --cfg: references resolved")
+    parser.add_argument("--package", "-p", metavar="SECTION", help="with --cfg: one section only")
+    parser.add_argument(
+        "--info", "-i", nargs="?", const="all", choices=("all", "searchpath", "plugins"), help="about Hydra"
+    )
+
+
+def run(arguments: Namespace) -> int:
+    shared.load_plugins(arguments)
+    if arguments.cfg or arguments.info:
+        from dlcli.verbs import config
+
+        return config.show(arguments)
+    if arguments.multirun:
+        from dlcli.verbs import sweep
+
+        return sweep.run(arguments.overrides, arguments.config_dir)
+    if arguments.source is not None:
+        config = configs.load_saved(arguments.source / "config.yaml", arguments.overrides)
+    else:
+        config = configs.load_checked(arguments.overrides, arguments.config_dir)
+    from dlcli import session  # imports torch: a second that a configuration error is spared
+    from dlcli.training.signals import Stop
+
+    with Stop() as stop:
+        summary = session.train(config, sys.argv, stop, print)
+    print_run(summary)
+    return 0
+
+
+def print_run(summary: dict[str, Any]) -> None:
+    """The report of a run, and how to come back to it."""
+    from rich.console import Console
+
+    from dlcli.report.table import print_report
+
+    print()
+    print_report(summary, Console())
+    seconds = summary["timing"]
+    spent = ", ".join(f"{purpose} {time:.1f}" for purpose, time in seconds.items())
+    folder = shlex.quote(str(configs.shown(Path(summary["run"]["path"]))))
+    print(f"\n{sum(seconds.values()):.1f} s: {spent}\nagain: dlcli report {folder}")
