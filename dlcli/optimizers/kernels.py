@@ -7,6 +7,7 @@ numbers are tensors (runs, 1) always takes the public form.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -74,7 +75,7 @@ def _fused_momentum(weights, gradients, velocity, *, lr, momentum, nesterov, wei
     torch._fused_sgd_(
         [weights],
         [gradients],
-        [velocity],
+        [velocity] if momentum else [],  # the kernel refuses a velocity that it has no use for
         lr=lr,
         momentum=momentum,
         nesterov=nesterov,
@@ -89,6 +90,7 @@ def _plain_adam(weights, gradients, average, square, step, *, lr, beta1, beta2, 
     gradients = _coupled(weights, gradients, weight_decay)
     average.lerp_(gradients, 1 - beta1)
     square.lerp_(gradients * gradients, 1 - beta2)
+    step = step.to(weights.dtype)
     deviation = (square / _bias(beta2, step)).sqrt_().add_(eps)
     weights.sub_((average / deviation).mul_(lr / _bias(beta1, step)))
 
@@ -100,7 +102,8 @@ def _plain_adamw(weights, gradients, average, square, step, *, lr, beta1, beta2,
 
 def _bias(beta: Number, step: Tensor) -> Tensor:
     """1 - beta**step, without the cancellation that single precision suffers for beta near one."""
-    return -torch.expm1(step * torch.as_tensor(beta, dtype=torch.float64).log().to(step.dtype))
+    logarithm = beta.log() if isinstance(beta, Tensor) else math.log(beta) if beta else -math.inf
+    return -torch.expm1(step * logarithm)
 
 
 def _fused_adam(weights, gradients, average, square, step, **numbers):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from dlcli.errors import Interrupted
+from dlcli.errors import Diverged, Interrupted
 from dlcli.protocols import Data
 from dlcli.training import checkpoint
 from dlcli.training.evaluate import risks
@@ -37,36 +37,35 @@ def fit(run: Run, folder: Path, identity: dict[str, Any], journal: Journal, cons
     Raises Interrupted after a signal, with a checkpoint saved; Diverged when a loss, gradient or weight is not finite.
     """
     state, training = run.state, run.training
+    saved_at, looked_at, looked_step = time.monotonic(), state.seconds.get("training", 0.0), state.step
     run.model.train()
-    saved_at, looked_at, looked_step = time.monotonic(), time.monotonic(), state.step
     while state.step < run.steps:
         with spending(run, "training"):
             measured = take_step(run)
             state.step += 1
-            for name, value in measured.items():
-                state.window[name] = state.window.get(name, 0.0) + value
-            state.window["steps"] = state.window.get("steps", 0) + 1
-        last = state.step == run.steps
+            for name, value in {**measured, "steps": 1}.items():
+                state.window[name] = state.window.get(name, 0) + value
+        last, stopping, improved = state.step == run.steps, stop.requested, False
         if last or state.step % training.log_every == 0:
-            rate = (state.step - looked_step) * run.batches.batch_size / (time.monotonic() - looked_at)
-            looked_at, looked_step = time.monotonic(), state.step
-            means = close_window(run)
+            with spending(run, "training"):  # on an accelerator this waits for the steps
+                means = close_window(run)
+            rate = (state.step - looked_step) * run.batches.batch_size / (state.seconds["training"] - looked_at)
+            looked_at, looked_step = state.seconds["training"], state.step
             journal.log(state.step, epoch(run), means)
             journal.scalar("speed/samples_per_second", rate, state.step)
             console.advance(state.step, means[f"{run.task.phases[0].name}/running_loss"], rate)
-        improved = False
         if last or state.step % run.evaluate_every == 0:
             with spending(run, "evaluation"):
                 improved = measure(run, journal, console)
-        if improved or last or stop.requested or stop.save_now or checkpoint_due(run, saved_at):
+        if improved or last or stopping or stop.save_now or checkpoint_due(run, saved_at):
             with spending(run, "checkpoint"):
                 save(run, folder, identity, journal)
             saved_at, stop.save_now = time.monotonic(), False
-        if stop.requested and not last:
+        if stopping and not last:
             raise Interrupted(
-                f"stopped by signal {stop.requested} at step {state.step} of {run.steps}, checkpoint saved",
+                f"stopped by signal {stopping} at step {state.step} of {run.steps}, checkpoint saved",
                 f"continue with: dlcli resume {folder.parent}",
-                stop.requested,
+                stopping,
             )
 
 
@@ -113,10 +112,14 @@ def checkpoint_due(run: Run, saved_at: float) -> bool:
 
 
 def close_window(run: Run) -> dict[str, float]:
-    """Means over the steps since the last log point; the only place where the loop waits for the device."""
+    """Means over the steps since the last log point; the only place where the loop waits for an accelerator."""
     sums, run.state.window = run.state.window, {}
     steps = sums.pop("steps")
     means = {name: float(value) / steps for name, value in sums.items()}
+    for name, mean in means.items():
+        if not math.isfinite(mean):
+            message = f"'{name}' was not finite in one of the {steps:g} steps up to step {run.state.step}"
+            raise Diverged(message, "try a lower optimizer.lr or training.clip_norm=1")
     for learner in run.learners:
         means[f"{learner.phase.name}/lr"] = learner.optimizer.lr * learner.schedule(run.progress())
     return means
@@ -130,11 +133,10 @@ class spending:
     """Adds the wall time of a block to `run.state.seconds[purpose]`."""
 
     def __init__(self, run: Run, purpose: str):
-        self.run, self.purpose = run, purpose
+        self.seconds, self.purpose = run.state.seconds, purpose
 
     def __enter__(self) -> None:
         self.start = time.perf_counter()
 
     def __exit__(self, *failure: Any) -> None:
-        seconds = self.run.state.seconds
-        seconds[self.purpose] = seconds.get(self.purpose, 0.0) + time.perf_counter() - self.start
+        self.seconds[self.purpose] = self.seconds.get(self.purpose, 0.0) + time.perf_counter() - self.start

@@ -14,8 +14,8 @@ from torch import Tensor
 
 def stream(seed: int, purpose: str, *counters: int) -> int:
     """A 63-bit seed for one draw of one purpose: "weights", "order", "noise", "augmentation" ..."""
-    key = ":".join(map(str, (seed, purpose, *counters)))
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "little") >> 1
+    key = f"{seed}:{purpose}:{counters}".encode()
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little") >> 1
 
 
 def seed_noise(device: torch.device, seed: int) -> None:

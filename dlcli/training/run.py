@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -83,10 +84,12 @@ class Run:
         self.state = State(
             step=state["step"],
             window=state["window"],
-            validation=[(step, risk) for step, risk in state["validation"]],
+            validation=[(step, math.nan if risk is None else risk) for step, risk in state["validation"]],
             best=None if state["best"] is None else tuple(state["best"]),
             seconds=state["seconds"],
         )
 
     def plain_state(self) -> dict[str, Any]:
-        return asdict(self.state)
+        """The state as strict JSON, which has no NaN: a validation risk that is not finite becomes null."""
+        validation = [(step, risk if math.isfinite(risk) else None) for step, risk in self.state.validation]
+        return {**asdict(self.state), "validation": validation}

@@ -14,11 +14,12 @@ from dlcli.training.randomness import seed_noise, stream
 from dlcli.training.run import Learner, Run
 
 
-def take_step(run: Run) -> dict[str, Tensor]:
+def take_step(run: Run) -> dict[str, float | Tensor]:
     """Move every phase's parameters once, on the batch of step `run.state.step`.
 
-    Returns the loss and the gradient norm of each phase as 0-dimensional tensors on the device.
-    Raises Diverged before the update, so that the weights stay finite.
+    Returns the loss and the gradient norm of each phase: numbers on a CPU; on an accelerator tensors, because reading
+    one waits for the whole queue. Raises Diverged if the loss, the gradient (both before the update) or a weight
+    (after it) is not finite; on an accelerator whoever reads the numbers does that, and no such weight is ever saved.
     """
     step = run.state.step
     batch = run.data.train.batch(run.batches.indices(step))
@@ -27,40 +28,49 @@ def take_step(run: Run) -> dict[str, Tensor]:
         batch = batch._replace(inputs=run.augment(batch.inputs, generator))
     measured = {}
     for turn, learner in enumerate(run.learners):
-        noise = stream(run.seed, "noise", step, turn)
-
-        def evaluate(learner: Learner = learner, noise: int = noise) -> Tensor:
-            return loss_and_gradients(run, learner, batch, noise)
-
-        loss = evaluate()
-        norm = torch.linalg.vector_norm(learner.parameters.gradients)
-        _refuse_nonfinite(run, learner, loss, norm)
-        _clip(learner, norm, run.training.clip_norm)
-        lr = learner.optimizer.lr * learner.schedule(run.progress())
-        with torch.no_grad():
-            learner.optimizer.update(learner.parameters, learner.memory, lr, evaluate)
+        loss, norm = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn))
         measured[f"{learner.phase.name}/running_loss"] = loss
         measured[f"{learner.phase.name}/gradient_norm"] = norm
     return measured
 
 
-def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> Tensor:
-    """Mean loss of the batch; its gradient is left in `learner.parameters.gradients`.
+def take_turn(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[float | Tensor, float | Tensor]:
+    """One update of one phase; its loss and gradient norm before it."""
+    parameters = learner.parameters
+
+    def again() -> Tensor:
+        return loss_and_gradients(run, learner, batch, noise)[0]
+
+    loss, norm = (read(run, value) for value in loss_and_gradients(run, learner, batch, noise))
+    refuse_nonfinite(run, learner, "loss", loss)
+    refuse_nonfinite(run, learner, "gradient", norm)
+    lr = learner.optimizer.lr * learner.schedule(run.progress())
+    learner.optimizer.update(parameters, learner.memory, lr, again)
+    refuse_nonfinite(run, learner, "weight", read(run, parameters.weights.sum()))
+    return loss, norm
+
+
+def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[Tensor, Tensor]:
+    """Mean loss of the batch, and the norm of its gradient, which is left in `learner.parameters.gradients`, clipped.
 
     The same noise seed gives the same dropout masks, so a line search sees one function. With `accumulate` the batch
-    passes in parts, each weighted by its share of the examples.
+    passes in parts, each weighted by its share of the examples; only batch normalization, which then sees the parts,
+    makes a difference to that.
     """
+    parameters, total = learner.parameters, None
     seed_noise(run.device, noise)
-    learner.parameters.zero()
-    total = torch.zeros((), device=run.device)
+    parameters.zero()
     for part, share in micro_batches(batch, run.training.accumulate):
-        with torch.enable_grad(), run.autocast():
+        with run.autocast():
             loss = learner.phase.loss(run.model, part)
             if share < 1:
                 loss = loss * share
-        loss.backward(inputs=learner.parameters.leaves)
-        total += loss.detach()
-    return total
+        loss.backward(inputs=parameters.leaves)
+        total = loss.detach() if total is None else total + loss.detach()
+    norm = torch.dot(parameters.gradients, parameters.gradients).sqrt()
+    if run.training.clip_norm is not None:
+        parameters.gradients.mul_((run.training.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+    return total, norm
 
 
 def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Batch, float]]:
@@ -75,19 +85,13 @@ def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Batch, float]]:
         yield part, len(part.inputs) / examples
 
 
-def _refuse_nonfinite(run: Run, learner: Learner, loss: Tensor, norm: Tensor) -> None:
-    # Reading a number is free on a CPU. On an accelerator it waits for the whole queue, so there the look is taken at
-    # log points only; checkpoints refuse non-finite weights in any case.
-    if run.device.type != "cpu" and run.state.step % run.training.log_every:
-        return
-    if not math.isfinite(norm.item()) or not math.isfinite(loss.item()):
-        what = "gradient" if math.isfinite(loss.item()) else "loss"
+def read(run: Run, value: Tensor) -> float | Tensor:
+    return value.item() if run.device.type == "cpu" else value
+
+
+def refuse_nonfinite(run: Run, learner: Learner, what: str, value: float | Tensor) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
         raise Diverged(
-            f"the {what} of phase '{learner.phase.name}' is not finite at step {run.state.step}",
+            f"the {what} of phase '{learner.phase.name}' is not finite in step {run.state.step + 1}",
             f"try a lower optimizer.lr (now {learner.optimizer.lr:g}) or training.clip_norm=1",
         )
-
-
-def _clip(learner: Learner, norm: Tensor, greatest: float | None) -> None:
-    if greatest is not None:
-        learner.parameters.gradients.mul_((greatest / (norm + 1e-6)).clamp(max=1.0))

@@ -113,7 +113,7 @@ def test_defaults_learn_within_two_hundred_steps(rule, name):
         loss = again()
         first = loss if first is None else first
         made.update(parameters, state, made.lr, again)
-    assert loss < 0.5 * first
+    assert loss < 0.6 * first
 
 
 def test_no_rule_imports_a_compiler():

@@ -1,0 +1,173 @@
+"""The loop: when it logs, evaluates, saves and stops, and that none of this changes what is trained."""
+
+import math
+import signal
+
+import pytest
+import torch
+
+from dlcli.errors import Diverged, Interrupted
+from dlcli.training import checkpoint
+from dlcli.training.loop import checkpoint_due, fit
+from dlcli.training.signals import Stop
+
+NEVER = {"every": 1e6, "unit": "steps"}
+
+
+def trained(run, folder, notebook=None, stop=None):
+    fit(run, folder, {}, notebook, notebook, stop or Stop())
+    return run.learners[0].parameters.weights.clone()
+
+
+def saved(folder):
+    return [int(path.name.removeprefix("step-")) for path in checkpoint.checkpoints(folder)]
+
+
+def test_evaluating_saving_and_logging_more_often_change_no_weight(make_run, notebook, tmp_path):
+    parts = {"model": ("mlp", {"dropout": 0.3, "width": 7}), "normalization": "batch", "optimizer": "adam"}
+    rare = trained(make_run(**parts, evaluate_every=100, checkpoint=NEVER), tmp_path / "a", notebook)
+    often = make_run(**parts, evaluate_every=1, log_every=1, checkpoint={"every": 1, "unit": "steps"})
+    assert torch.equal(rare, trained(often, tmp_path / "b", notebook))
+
+
+def test_a_row_holds_the_means_since_the_row_before(make_run, notebook, tmp_path):
+    trained(make_run(log_every=1, steps=10, evaluate_every=100), tmp_path / "a", notebook)
+    each = [values for _, _, values in notebook.rows if "train/running_loss" in values]
+    notebook.rows.clear()
+    trained(make_run(log_every=4, steps=10, evaluate_every=100), tmp_path / "b", notebook)
+    rows = [(step, values) for step, _, values in notebook.rows if "train/running_loss" in values]
+    assert [step for step, _ in rows] == [4, 8, 10]
+    for name in ("train/running_loss", "train/gradient_norm"):
+        expected = [sum(row[name] for row in part) / len(part) for part in (each[:4], each[4:8], each[8:])]
+        assert [values[name] for _, values in rows] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_last_step_is_always_logged_evaluated_and_saved(make_run, notebook, tmp_path):
+    trained(make_run(steps=7, log_every=50, evaluate_every=50, checkpoint=NEVER), tmp_path, notebook)
+    assert [(step, epoch) for step, epoch, _ in notebook.rows] == [(7, 1.4), (7, 1.4)]
+    assert saved(tmp_path) == [7]
+
+
+def test_a_finished_run_takes_no_further_step(make_run, notebook, tmp_path):
+    run = make_run()
+    before = trained(run, tmp_path, notebook)
+    notebook.rows.clear()
+    assert torch.equal(trained(run, tmp_path, notebook), before) and not notebook.rows
+    run.steps = 5  # fewer than were taken
+    assert torch.equal(trained(run, tmp_path, notebook), before)
+
+
+@pytest.mark.parametrize(
+    ("every", "unit", "due"),
+    [
+        (3, "steps", [3, 6, 9]),
+        (1, "epochs", [5, 10]),
+        (0.4, "epochs", [2, 4, 6, 8, 10]),
+        (1e-9, "minutes", range(1, 11)),
+    ],
+)
+def test_checkpoints_are_due_by_steps_epochs_or_minutes(make_run, every, unit, due):
+    run, found = make_run(checkpoint={"every": every, "unit": unit}), []
+    for step in range(1, 11):
+        run.state.step = step
+        if checkpoint_due(run, saved_at=0.0):
+            found.append(step)
+    assert found == list(due)
+
+
+# Signals
+
+
+def stop_at(run, step, stop, ask):
+    """Ask for something within the step with this number."""
+    learner = run.learners[0]
+
+    def loss(model, batch):
+        if run.state.step == step - 1:
+            ask(stop)
+        return learner.phase.loss(model, batch)
+
+    run.learners = (learner._replace(phase=learner.phase._replace(loss=loss)),)
+
+
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(make_run, notebook, tmp_path):
+    run = make_run(checkpoint=NEVER, evaluate_every=100)
+    with Stop() as stop:
+        stop_at(run, 3, stop, lambda stop: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(Interrupted, match="stopped by signal 2 at step 3 of 12, checkpoint saved") as stopped:
+            fit(run, tmp_path / "checkpoints", {}, notebook, notebook, stop)
+    assert stopped.value.exit_code == 130 and stopped.value.hint == f"continue with: dlcli resume {tmp_path}"
+    assert saved(tmp_path / "checkpoints") == [3]
+
+
+def test_a_signal_in_the_last_step_finds_the_run_complete(make_run, notebook, tmp_path):
+    run, stop = make_run(steps=3), Stop()
+    stop_at(run, 3, stop, lambda stop: setattr(stop, "requested", 2))
+    fit(run, tmp_path, {}, notebook, notebook, stop)
+    assert saved(tmp_path)[0] == 3
+
+
+def test_a_wish_for_a_checkpoint_is_fulfilled_once_and_training_goes_on(make_run, notebook, tmp_path):
+    run, stop = make_run(steps=6, checkpoint=NEVER, evaluate_every=100), Stop()
+    stop_at(run, 2, stop, lambda stop: setattr(stop, "save_now", True))
+    fit(run, tmp_path, {}, notebook, notebook, stop)
+    assert saved(tmp_path) == [6, 2] and not stop.save_now
+
+
+# The best weights, and what must never be saved
+
+
+def with_validation_risks(run, monkeypatch, values):
+    values = iter(values)
+
+    def planted(model, task, split):
+        return {"loss": next(values) if split is run.data.validation else 1.0}
+
+    monkeypatch.setattr("dlcli.training.loop.risks", planted)
+
+
+def test_the_best_on_validation_outlives_retention_and_a_nan_never_replaces_it(
+    make_run, notebook, tmp_path, monkeypatch
+):
+    run = make_run(steps=6, evaluate_every=1, checkpoint={"every": 1, "unit": "steps", "keep": 2})
+    with_validation_risks(run, monkeypatch, [3.0, 1.0, math.nan, 2.0, math.inf, 1.0])
+    trained(run, tmp_path, notebook)
+    assert run.state.best == (2, 1.0)
+    assert saved(tmp_path) == [6, 5, 2]
+    state = checkpoint.load(checkpoint.path_of(tmp_path, 6)).state
+    assert [risk for _, risk in state["validation"]] == [3.0, 1.0, None, 2.0, None, 1.0]
+
+
+def test_the_first_risk_being_nan_leaves_the_run_without_a_best(make_run, notebook, tmp_path, monkeypatch):
+    run = make_run(steps=2, evaluate_every=1)
+    with_validation_risks(run, monkeypatch, [math.nan, math.nan])
+    trained(run, tmp_path, notebook)
+    assert run.state.best is None
+
+
+def test_a_diverged_run_leaves_only_finite_checkpoints(make_run, notebook, tmp_path):
+    run = make_run(checkpoint={"every": 1, "unit": "steps", "keep": 3})
+
+    def blow_up(stop):
+        run.learners[0].parameters.weights.fill_(math.nan)
+
+    stop_at(run, 5, None, blow_up)
+    with pytest.raises(Diverged, match="the loss of phase 'train' is not finite in step 5"):
+        trained(run, tmp_path, notebook)
+    assert saved(tmp_path)[0] == 4
+    weights = checkpoint.load(checkpoint.path_of(tmp_path, 4)).tensors["model"]
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_without_validation_nothing_is_best_and_the_test_split_is_never_read(make_run, notebook, tmp_path):
+    run = make_run()
+
+    class Sealed:
+        def __len__(self):
+            raise AssertionError("the test split was read")
+
+        batch = __len__
+
+    run.data = run.data._replace(validation=None, test=Sealed())
+    trained(run, tmp_path, notebook)
+    assert run.state.best is None and not run.state.validation
