@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from dlcli import __version__
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
         tell(
-            f"internal error: {type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})",
+            f"internal error: {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})",
             "this is a bug in dlcli; train.log of the run has the traceback, DLCLI_DEBUG=1 prints it",
         )
         return INTERNAL

@@ -20,7 +20,7 @@ from dlcli.decomposition.intervals import Estimate, sampled, whole
 from dlcli.errors import Diverged
 from dlcli.exhibit import exhibit
 from dlcli.protocols import Batch, Bound
-from dlcli.report.summary import flatten, summarize
+from dlcli.report.summary import NOT_COMPARED, flatten, summarize
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.durable import replace
@@ -106,7 +106,7 @@ def refuse_nonfinite(evaluated: Evaluated) -> None:
 
 
 def keep_rows(directory: RunDirectory, evaluated: Evaluated) -> None:
-    """losses/SPLIT_METRIC.npy, (n,) float64, in the order of the split: every number can be computed again from them."""
+    """losses/SPLIT_METRIC.npy, (n,) float64, in the order of the split: from them every number can be had again."""
     for split, metrics in evaluated.rows.items():
         for metric, rows in metrics.items():
             directory.write_array(f"losses/{split}_{metric}.npy", rows)
@@ -141,9 +141,8 @@ def decompose_metrics(
         bounds = [certificates.nonnegativity(metric), certificates.label_conflicts(groups, targets, metric)]
         if name == "loss":
             bounds.append(certificates.score_scaling(train, metric.unit, free_head=True))
-        bounds += [
-            Bound("upper", rung.risks[name], "certified", rung.method, witness=rung.sha256) for rung in ladder[1:]
-        ]
+        for rung in ladder[1:]:
+            bounds.append(Bound("upper", rung.risks[name], "certified", rung.method, witness=rung.sha256))
         parts[name] = decompose(
             train,
             test,
@@ -248,12 +247,8 @@ def keys(run: Run, config: Config) -> dict[str, str]:
 
 def config_id(config: Config, run: Run) -> str:
     """A name for one configuration, whatever directory it runs in."""
-    named = {
-        key: value for key, value in flatten(config).items() if key not in ("run_dir", "output_root", "name", "tags")
-    }
-    return (
-        f"{config['model']['name']}-{run.data.spec.name}-{sha256(repr(sorted(named.items())).encode()).hexdigest()[:8]}"
-    )
+    settings = [item for item in sorted(flatten(config).items()) if item[0] not in NOT_COMPARED]
+    return f"{config['model']['name']}-{run.data.spec.name}-{sha256(repr(settings).encode()).hexdigest()[:8]}"
 
 
 def count_parameters(run: Run) -> int:

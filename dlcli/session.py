@@ -124,11 +124,11 @@ def headline(run: Run, run_dir: Path) -> list[str]:
     data = run.data.facts
     counts = ", ".join(f"{len(split)} {name}" for name, split in run.data.splits().items())
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    threads = f", {torch.get_num_threads()} threads" if run.device.type == "cpu" else ""
+    device_name = f"cpu ({torch.get_num_threads()} threads)" if run.device.type == "cpu" else str(run.device)
     return [
         f"run    {configs.shown(run_dir)}",
         f"data   {run.data.spec.name}: {counts} ({data['origin']})",
-        f"model  {parameters:,} parameters, {run.steps} steps of {run.batches.batch_size} examples on {run.device}{threads}",
+        f"model  {parameters:,} parameters, {run.steps} steps of {run.batches.batch_size} examples on {device_name}",
         f"watch  {tensorboard_command(configs.shown(run_dir))}",
     ]
 
