@@ -14,9 +14,12 @@ from dlcli.registry import register
 
 @register("dataset", "digits")
 def digits() -> Source:
-    """Handwritten digits of 8x8 pixels, 1797 examples (UCI; scikit-learn's copy)."""
+    """Handwritten digits of 8x8 pixels, 1797 examples (UCI; scikit-learn's copy).
+
+    Differs: the pixels, counts from 0 to 16, are scaled to [0, 1] like those of any other image.
+    """
     rows = _rows("digits.csv.gz")
-    images = rows[:, :-1].reshape(-1, 1, 8, 8).astype(np.float32)  # counts from 0 to 16
+    images = (rows[:, :-1] / 16).reshape(-1, 1, 8, 8)
     return _source(images, rows[:, -1], tuple("0123456789"))
 
 

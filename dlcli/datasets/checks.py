@@ -10,7 +10,6 @@ from dlcli.errors import DataError
 from dlcli.protocols import Examples, Source
 
 GREATEST = float(np.finfo(np.float32).max)
-MOST_CLASSES = 100_000
 
 
 def check(source: Source, name: str) -> Source:
@@ -47,7 +46,7 @@ def _examples(examples: Examples | None, where: str, classes: int) -> Examples |
     if targets.shape[1] == 0:
         raise DataError(f"{where}: no targets", "a regression needs at least one number per example")
     _finite(targets, f"{where}: target")
-    return Examples(inputs, targets)
+    return Examples(inputs, targets.astype(np.float64))
 
 
 def _finite(values: np.ndarray, where: str) -> None:
@@ -57,7 +56,7 @@ def _finite(values: np.ndarray, where: str) -> None:
         return
     with np.errstate(invalid="ignore"):
         low, high = values.min(), values.max()
-    if -GREATEST <= low and high <= GREATEST:  # false for NaN too
+    if low >= -GREATEST and high <= GREATEST:  # false for NaN too
         return
     rows = values.reshape(len(values), -1)
     for row, numbers in enumerate(rows):

@@ -46,17 +46,17 @@ def cut(examples: Examples, fraction: float, seed: int, split: str) -> tuple[Exa
     return take(examples, np.flatnonzero(~chosen)), take(examples, np.flatnonzero(chosen))
 
 
-def subset(examples: Examples, fraction: float, seed: int) -> Examples:
-    """The first examples of a permutation, in its order: a smaller subset is a prefix of a larger one."""
-    n = len(examples.inputs)
+def subset(n: int, fraction: float, seed: int) -> np.ndarray | slice:
+    """Rows of the examples in use: the first of a permutation, in its order, so that a smaller subset is a prefix of a
+    larger one. All of them stay as they are. DataError where none is left."""
     if fraction == 1:
-        return examples
+        return slice(None)
     size = round(fraction * n)
     if size == 0:
         raise DataError(
             f"dataset.train_fraction={fraction:g} of {n} training examples is none", f"use {1 / n:.2g} or more"
         )
-    return take(examples, permutation(seed, "subset", n)[:size])
+    return permutation(seed, "subset", n)[:size]
 
 
 def redraw_labels(labels: np.ndarray, share: float, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,10 @@ def locate(dataset: str, present: Present, published: Iterable[Official], root: 
         found = present(Path(root).expanduser())
         if found is None:
             names = ", ".join(file.name for file in published)
-            raise DataError(f"no files of {dataset} in dataset.root={quote(root, 100)}", f"it must hold {names}"[:200])
+            raise DataError(
+                f"no official files of {dataset} in dataset.root={quote(root, 100)}",
+                f"it must hold {names}; other formats are read by dataset=image_folder or dataset=npz"[:200],
+            )
         return found
     cache = cache_folder() / dataset
     packaged = dataset.replace("_", "-")
