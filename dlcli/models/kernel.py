@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.errors import UsageError
+from dlcli.models.layers import require_numbers
 from dlcli.models.predictor import Predictor
 from dlcli.models.random_features import random_features
 from dlcli.protocols import DataSpec
@@ -39,6 +40,7 @@ def kernel(
     Source: Rahimi & Recht 2007 (NeurIPS), random features; Cho & Saul 2009 (NeurIPS), arc-cosine kernels and the
     composition of kernels that `depth` repeats. Raises UsageError for an exact kernel over more than 20000 examples.
     """
+    require_numbers(spec, "kernel")
     if exact and len(examples) > MOST_EXAMPLES:
         raise UsageError(
             f"model 'kernel' with model.exact=true holds at most {MOST_EXAMPLES} examples; "

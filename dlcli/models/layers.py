@@ -40,8 +40,17 @@ def adds_shift(after: nn.Module) -> bool:
     return any(name.endswith("bias") for name, _ in after.named_parameters())
 
 
+def require_numbers(spec: DataSpec, model: str) -> None:
+    if spec.vocabulary is not None:
+        raise UsageError(
+            f"model '{model}' reads numbers, and '{spec.name}' is made of tokens",
+            f"models that fit '{spec.name}': transformer, lstm, gru, rnn",
+        )
+
+
 def positions(spec: DataSpec, model: str) -> tuple[int, ...]:
-    """Length of a signal, or height and width of an image. Raises UsageError for tables."""
+    """Length of a signal, or height and width of an image. Raises UsageError for tables and tokens."""
+    require_numbers(spec, model)
     if len(spec.shape) < 2:
         raise UsageError(
             f"model '{model}' needs signals or images, and '{spec.name}' is a table of {spec.shape[0]} features",

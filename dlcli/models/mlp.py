@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from dlcli.models.layers import ACTIVATIONS, dense
+from dlcli.models.layers import ACTIVATIONS, dense, require_numbers
 from dlcli.models.predictor import Predictor
 from dlcli.protocols import DataSpec, Normalization
 from dlcli.registry import register
@@ -28,6 +28,7 @@ def mlp(
 
     A hidden layer is linear map, normalization, activation, dropout. No hidden layer leaves the linear predictor.
     """
+    require_numbers(spec, "mlp")
     sizes = [math.prod(spec.shape), *[width] * depth]
     body: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(sizes):

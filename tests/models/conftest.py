@@ -35,3 +35,24 @@ def build_model():
 @pytest.fixture
 def count():
     return lambda model: sum(parameter.numel() for parameter in model.parameters())
+
+
+class Symbols:
+    """A vocabulary of so many tokens, for models alone."""
+
+    def __init__(self, size):
+        self.tokens = [str(token) for token in range(size)]
+
+
+@pytest.fixture
+def build_language_model():
+    """A causal model over windows of 12 tokens out of 7; weights drawn from seed 0."""
+
+    def build(name, normalization="none", **settings):
+        torch.manual_seed(0)
+        spec = DataSpec("toy", (12,), outputs=7, vocabulary=Symbols(7), causal=True)
+        normal = registry.build("normalization", section("normalization", normalization))
+        model = section("model", name, **settings)
+        return registry.build("model", model, spec=spec, normalization=normal, examples=torch.zeros(1, 12).long())
+
+    return build

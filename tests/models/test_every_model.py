@@ -15,12 +15,15 @@ SHAPES = {"table": (7,), "signal": (1, 40), "gray": (1, 16, 16), "color": (3, 16
 MODELS = sorted(registry.catalogue("model"))
 NORMALIZATIONS = sorted(registry.catalogue("normalization"))
 CONVOLUTIONAL = {"cnn", "lenet", "resnet"}
+RECURRENT = {"gru", "lstm", "rnn"}
 SMALL = {"resnet": {"depth": 8}, "kernel": {"width": 64}, "linear": {"depth": 1}}
 
 
 def refused(model, normalization, kind):
-    no_positions = kind == "table" and model in CONVOLUTIONAL
-    return no_positions or (normalization == "instance" and model in {"mlp", "lenet"})
+    no_positions = kind == "table" and model in CONVOLUTIONAL | {"vit"}
+    position_by_position = RECURRENT | {"transformer", "vit"}
+    no_average = normalization == "instance" and model in {"mlp", "lenet"} | position_by_position
+    return no_positions or no_average or (normalization == "weight" and model in RECURRENT)
 
 
 TRIPLES = [(m, n, k) for m in MODELS for n in NORMALIZATIONS for k in SHAPES]
@@ -61,12 +64,20 @@ def test_what_does_not_fit_is_refused_in_one_line_with_a_hint(build_model, name,
     assert len(refusal.value.message) <= 200 and 0 < len(refusal.value.hint) <= 200
 
 
-@pytest.mark.parametrize("name", sorted(CONVOLUTIONAL))
+@pytest.mark.parametrize("name", sorted(CONVOLUTIONAL | {"vit"}))
 def test_convolutions_on_a_table_name_both_and_list_what_fits(build_model, name):
     with pytest.raises(UsageError) as refusal:
         build_model(name, (13,), dataset="wine")
     assert refusal.value.message == f"model '{name}' needs signals or images, and 'wine' is a table of 13 features"
     assert refusal.value.hint == "models that fit 'wine': mlp, linear, kernel"
+
+
+@pytest.mark.parametrize("name", sorted(set(MODELS) - RECURRENT - {"transformer"}))
+def test_models_of_numbers_on_tokens_name_both_and_list_what_fits(build_language_model, name):
+    with pytest.raises(UsageError) as refusal:
+        build_language_model(name)
+    assert refusal.value.message == f"model '{name}' reads numbers, and 'toy' is made of tokens"
+    assert refusal.value.hint == "models that fit 'toy': transformer, lstm, gru, rnn"
 
 
 @pytest.mark.parametrize(("name", "more"), [*((name, {}) for name in MODELS), ("kernel", {"exact": True})])
@@ -75,7 +86,7 @@ def test_one_batch_can_be_overfitted(build_model, name, more):
     inputs = torch.randn(16, 1, 8, 8, generator=generator)
     labels = torch.randint(4, (16,), generator=generator)
     settings = SMALL.get(name, {}) | more
-    normalization = "batch" if name == "resnet" else "none"
+    normalization = {"resnet": "batch", "transformer": "layer", "vit": "layer"}.get(name, "none")
     model = build_model(name, (1, 8, 8), 4, normalization, examples=inputs, **settings)
     first = F.cross_entropy(model(inputs), labels).item()
     adam(model, lambda: F.cross_entropy(model(inputs), labels), steps=120)
@@ -120,7 +131,8 @@ def test_a_deep_copy_predicts_the_same_with_weights_of_its_own(build_model, norm
 @pytest.mark.parametrize("name", MODELS)
 def test_the_head_is_a_plain_linear_layer_behind_the_body(build_model, name):
     inputs = torch.randn(3, 1, 16, 16)
-    model = build_model(name, (1, 16, 16), 5, "weight", **SMALL.get(name, {}))
+    normalization = "none" if name in RECURRENT else "weight"
+    model = build_model(name, (1, 16, 16), 5, normalization, **SMALL.get(name, {}))
     assert type(model.head) is torch.nn.Linear
     assert torch.equal(F.linear(model.body(inputs), model.head.weight, model.head.bias), model(inputs))
 
