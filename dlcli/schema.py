@@ -28,8 +28,8 @@ class Range(NamedTuple):
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"above {self.low:g}" if self.open_low else f"{self.low:g} or more"
-        return f"in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
+            return f"{'>' if self.open_low else '>='} {self.low:.10g}"
+        return f"in {'(' if self.open_low else '['}{self.low:.10g}, {self.high:.10g}{')' if self.open_high else ']'}"
 
 
 Count = Annotated[int, Range(1)]
@@ -112,7 +112,7 @@ def words(kind: Any) -> list[str]:
 
 
 def describe(kind: Any) -> str:
-    """`kind` in words, for an error message: 'a whole number, 1 or more'."""
+    """`kind` in words, for an error message: 'a whole number >= 1'."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is None or kind is types.NoneType:
         return "null"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 from dlcli import registry, schema
@@ -67,15 +68,23 @@ def refuse(problems: list[Problem]) -> None:
         raise UsageError("\n".join([f"{len(problems)} problems in the configuration", *lines]), best)
 
 
+def checked(config: dict[str, Any], places: Places) -> dict[str, Any]:
+    """The config in its one spelling; UsageError if anything is wrong with it."""
+    refuse(check(config, places))
+    return cast(config)
+
+
 def cast(config: dict[str, Any]) -> dict[str, Any]:
-    """A legal config with `1` turned into `1.0` where a number is wanted, so that both are the same config."""
-    result = dict(config)
+    """A legal config in its one spelling: keys in the order of their declaration, `1` as `1.0` where numbers are."""
+    result: dict[str, Any] = {key: config[key] for key in Top._fields}
     for name in (*registry.FOLDERS, *SECTIONS):
-        kinds = _section(name, config).kinds
-        result[name] = {k: schema.cast(v, kinds[k]) if k in kinds else v for k, v in config[name].items()}
+        section, kinds = config[name], _section(name, config).kinds
+        first = {} if name in SECTIONS else {"name": section["name"]}
+        result[name] = first | {key: schema.cast(section[key], kind) for key, kind in kinds.items()}
     return result
 
 
+@cache
 def _kinds(settings: type) -> dict[str, Any]:
     return get_type_hints(settings, include_extras=True)
 
@@ -87,10 +96,14 @@ def _section(name: str, config: dict[str, Any]) -> Section | None:
     value = config.get(name)
     chosen = value.get("name") if isinstance(value, dict) else None
     entry = registry.find(name, chosen) if isinstance(chosen, str) else None
-    if entry is None:
-        return None
+    return entry and _component(entry.group, entry.name)
+
+
+@cache
+def _component(group: str, name: str) -> Section:
+    entry = registry.find(group, name)
     own = {setting: schema.parse(annotation) for setting, annotation in entry.settings.items()}
-    return Section(entry.name, own | (_kinds(Preparation) if name == "dataset" else {}), entry.supplied)
+    return Section(name, own | (_kinds(Preparation) if group == "dataset" else {}), entry.supplied)
 
 
 def _check_section(
@@ -128,18 +141,15 @@ def _check_section(
 
 def _check_value(name: str, key: str, value: Any, section: Section, places: Places) -> Iterator[Problem]:
     kind = section.kinds[key]
-    meaning = _meaning(name, section, kind)
     if value == "???":
-        yield Problem(f"{name!r} has to be given: {section.title} has no default for it", meaning)
+        yield Problem(f"{name!r} has to be given: {section.title} has no default", _meaning(name, section, kind))
     elif not schema.fits(value, kind):
+        hint = _meaning(name, section, kind)
         if isinstance(value, str) and (meant := nearest(value, schema.words(kind))):
-            meaning = suggestion(f"{name}={meant}", meaning)
-        if value is None:
-            meaning = f"{meaning}; an empty value is null"
-        yield Problem(f"{name}: got {shown(value)}, wanted {schema.describe(kind)}{_at(name, places)}", meaning)
+            hint = suggestion(f"{name}={meant}", hint)
+        yield Problem(f"{name}: got {shown(value)}, wanted {schema.describe(kind)}{_at(name, places)}", hint)
     else:
-        words = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-        for word in words:
+        for word in value if isinstance(value, list) else [value]:
             if isinstance(word, str) and (fault := _fault_of_word(word, name)):
                 yield Problem(f"{name}: {shown(word)} {fault}{_at(name, places)}", _word_rule(name))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from dlcli import registry
 from dlcli.config import folders
@@ -21,11 +22,7 @@ def of(name: str, component: str) -> str:
     return f"{name}: {found}" if found else ""
 
 
-def summary(group: str, name: str) -> str:
-    """The first comment of a packaged file, one sentence."""
-    return ""
-
-
+@cache
 def _read(file: str) -> dict[str, str]:
     path = folders.packaged() / file
     if not path.is_file():

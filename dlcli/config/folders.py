@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +26,20 @@ def search(config_dir: Path | None) -> list[Path]:
     return [own.resolve(), packaged()] if own.is_dir() and not own.samefile(packaged()) else [packaged()]
 
 
+def options(group: str, folders: Sequence[Path]) -> list[str]:
+    """The options of a group, those in folders below it included: `mnist1d_cnn`, `paper/cnn`."""
+    found = set()
+    for folder in folders:
+        for path in (folder / group).rglob("*.yaml"):
+            name = path.relative_to(folder / group).with_suffix("").as_posix()
+            if not any(part.startswith(("_", ".")) for part in name.split("/")):
+                found.add(name)
+    return sorted(found)
+
+
 def shown(path: Path) -> Path:
-    """`path` as the user would type it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    """`path` as the user would type it; a packaged file by its place in the package."""
+    for above in (Path.cwd(), packaged().parent):
+        if path.is_relative_to(above):
+            return path.relative_to(above)
+    return path

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as HydraOverride
+from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 
-from dlcli.config.names import nearest, suggestion
 from dlcli.config.yaml_file import foreign_interpolation
 from dlcli.errors import UsageError
 from dlcli.registry import FOLDERS
@@ -40,6 +41,10 @@ class Override(NamedTuple):
         return self.key in GROUPS and not isinstance(self.parsed.value(), dict)
 
     @property
+    def is_value(self) -> bool:
+        return not self.is_choice and not self.is_sweep
+
+    @property
     def is_hydra(self) -> bool:
         return self.key.startswith(("hydra.", "hydra/"))
 
@@ -47,30 +52,23 @@ class Override(NamedTuple):
     def is_sweep(self) -> bool:
         return self.parsed.is_sweep_override()
 
-
-class Options(NamedTuple):
-    """The legal options of a group."""
-
-    group: str
-    names: tuple[str, ...]
-
-    def check(self, name: str) -> None:
-        if name not in self.names:
-            listing = f"{self.group} is one of {', '.join(self.names)}"
-            raise UsageError(f"unknown {self.group} {name!r}", suggestion(nearest(name, self.names), listing))
+    @property
+    def is_pattern(self) -> bool:
+        """Sweeps over the options that match `glob(...)`."""
+        return self.is_sweep and self.parsed.value_type is ValueType.GLOB_CHOICE_SWEEP
 
 
 def parse(texts: Iterable[str]) -> list[Override]:
     """The overrides of a command line; UsageError for one that cannot be read or is not the user's to set."""
-    parser = OverridesParser.create()
-    return [_parse(parser, text) for text in texts]
+    return [_parse(text) for text in texts]
 
 
-def _parse(parser: OverridesParser, text: str) -> Override:
+@cache
+def _parse(text: str) -> Override:
     try:
-        parsed = parser.parse_override(text)
+        parsed = OverridesParser.create().parse_override(text)
         parsed.value()
-    except HydraException as fault:
+    except (HydraException, ValueError, RecursionError) as fault:
         reason = str(fault).splitlines()[0]
         raise UsageError(
             f"cannot read the override {text!r}: {reason}",
@@ -100,14 +98,25 @@ def _check_hydra_key(key: str) -> None:
         )
 
 
-def choices(override: Override) -> list[str | None]:
+def choices(override: Override) -> list[str]:
     """The options that a choice names, one unless it is swept over; patterns (`glob`) are left to Hydra."""
     value = override.parsed.value()
-    if not override.is_sweep:
-        return [] if override.parsed.is_delete() else [value if value is None else str(value)]
-    if override.parsed.value_type.name == "GLOB_CHOICE_SWEEP":
+    if override.parsed.is_delete() or value is None or override.is_pattern:
         return []
-    return [str(option) for option in itertools.islice(override.parsed.sweep_iterator(), MAX_JOBS + 1)]
+    if override.is_sweep:
+        value = list(itertools.islice(override.parsed.sweep_iterator(), MAX_JOBS + 1))
+    return [str(option) for option in (value if isinstance(value, list) else [value])]
+
+
+def keys(override: Override) -> list[str]:
+    """The dotted keys that an override sets: `training={steps: 9}` sets `training.steps`."""
+
+    def below(name: str, value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [key for part, item in value.items() for key in below(f"{name}.{part}", item)]
+        return [name]
+
+    return below(override.key, override.parsed.value())
 
 
 def points(override: Override) -> int:
@@ -117,8 +126,3 @@ def points(override: Override) -> int:
     if not override.parsed.is_discrete_sweep():
         raise UsageError(f"cannot list the values of {override.text!r}", "give them: key=0.1,0.2 or key=range(1,5)")
     return sum(1 for _ in itertools.islice(override.parsed.sweep_iterator(), MAX_JOBS + 1))
-
-
-def value(override: Override) -> Any:
-    """The plain value of an override that is not swept."""
-    return override.parsed.value()

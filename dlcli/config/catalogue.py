@@ -1,0 +1,78 @@
+"""What can be chosen and what it comes with, read from the YAML files alone: for `dlcli list` and shell completion."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlcli import registry
+from dlcli.config import folders, yaml_file
+from dlcli.settings import SECTIONS, Preparation, Top
+
+WHAT = re.compile(r"^# What: (.*)$", re.MULTILINE)
+
+
+def options(group: str, config_dir: Path | None = None) -> list[str]:
+    """The options of a group, the user's own included."""
+    return folders.options(group, folders.search(config_dir))
+
+
+def defaults(group: str, name: str) -> dict[str, Any]:
+    """Settings of an option with their values in the packaged YAML; empty for one without, as of a plugin."""
+    path = folders.packaged() / group / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml_file.Loader)
+    return {key: value for key, value in data.items() if key not in ("name", "defaults")}
+
+
+def spelled(value: Any) -> str:
+    """A value as one would type it in an override; `???` is a value that has to be given."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(spelled, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def experiments(config_dir: Path | None = None) -> dict[str, str]:
+    """Every experiment with the line that says what it is."""
+    found = {}
+    for folder in reversed(folders.search(config_dir)):
+        for name in folders.options("experiment", [folder]):
+            text = (folder / "experiment" / f"{name}.yaml").read_text(encoding="utf-8", errors="replace")
+            match = WHAT.search(text)
+            found[name] = match[1] if match else ""
+    return dict(sorted(found.items()))
+
+
+def completions(word: str, line: list[str], config_dir: Path | None = None) -> list[str]:
+    """What an override that begins with `word` can be, given the other overrides on the line."""
+    groups = [*registry.FOLDERS, "experiment"]
+    key, equals, _ = word.partition("=")
+    if equals:
+        found = [f"{key}={name}" for name in options(key, config_dir)] if key in groups else []
+    else:
+        chosen = dict(other.split("=", 1) for other in line if "=" in other)
+        found = [f"{group}=" for group in groups]
+        for group in registry.FOLDERS:
+            if entry := registry.find(group, chosen.get(group, _default(group))):
+                found += [f"{group}.{setting}=" for setting in entry.settings]
+        found += [f"{name}=" for name in _settings()]
+    return sorted(name for name in found if name.startswith(word))
+
+
+def _default(group: str) -> str:
+    text = (folders.packaged() / "config.yaml").read_text(encoding="utf-8")
+    match = re.search(rf"^  - {group}: (\w+)$", text, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def _settings() -> list[str]:
+    sections = {"": Top, "dataset.": Preparation, **{f"{name}.": kind for name, kind in SECTIONS.items()}}
+    return [f"{prefix}{field}" for prefix, kind in sections.items() for field in kind._fields]
