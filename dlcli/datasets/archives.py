@@ -19,6 +19,7 @@ SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 GREATEST_MEMBERS = 2_000_000
 GREATEST_MEMBER = 256 << 20  # bytes of one file
 GREATEST_RATIO = 100  # unpacked to packed; images and label files stay far below
+END_MARK = 1024  # zero bytes behind the last member of a tar
 FREE_BYTES = 64 << 20  # below this the ratio is not judged: small text packs well
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError)
 AGAIN = "copy or download the archive again, or unpack it yourself and name the folder"
@@ -70,6 +71,8 @@ def _tar(path: Path, handle: BinaryIO) -> Iterator[tuple[str, bytes]]:
             yield member.name, archive.extractfile(member).read()
     while stream.read(1 << 20):  # to the end, where gzip compares its checksum
         pass
+    if stream.tail != bytes(END_MARK):  # what tarfile takes for the end may be a cut between two members
+        raise DataError(f"{quote(path, 80)} is damaged: it ends without the mark of its end", AGAIN)
 
 
 def _zip(path: Path, handle: BinaryIO) -> Iterator[tuple[str, bytes]]:
@@ -100,10 +103,12 @@ class Bounded:
     """A stream that refuses to unpack more than the archive's size can honestly hold."""
 
     def __init__(self, path: Path, stream: BinaryIO, packed: int):
-        self.path, self.stream, self.packed, self.unpacked = path, stream, packed, 0
+        self.path, self.stream, self.packed = path, stream, packed
+        self.unpacked, self.tail = 0, b""
 
     def read(self, size: int) -> bytes:
         content = self.stream.read(size)
         self.unpacked += len(content)
+        self.tail = (self.tail + content[-END_MARK:])[-END_MARK:]
         _check_ratio(self.path, self.unpacked, self.packed)
         return content

@@ -122,6 +122,7 @@ def _reach(file: Official, ask: Callable[[], Answer]) -> Answer:
     try:
         return ask()
     except urllib.error.HTTPError as fault:
+        fault.close()  # it is the answer too, with its connection
         raise _failed(file, f"the server answered {fault.code}") from fault
     except urllib.error.URLError as fault:
         raise _failed(file, str(fault.reason)) from fault
@@ -138,6 +139,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # the names are urllib's
         scheme = urlsplit(newurl).scheme
         if scheme not in self.schemes:
+            fp.close()
             raise urllib.error.URLError(f"redirected to {scheme}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

@@ -169,8 +169,6 @@ def test_statistics_depend_on_the_training_examples_in_use_alone(standardize):
     rest = Examples(train.inputs.copy(), train.targets)
     in_use = names(prepared(train, test, validation, train_fraction=0.5).train)
     used = np.isin(train.inputs[:, 0].astype(np.float32), in_use)
-        train.inputs[:, 0].astype(np.float32), names(prepared(train, test, validation, train_fraction=0.5).train)
-    )
     assert used.sum() == 50
     rest.inputs[~used] *= 1000
     second = prepared(rest, Examples(test.inputs * 1000, test.targets), validation, **options)
