@@ -98,6 +98,7 @@ def resident(examples: Examples, statistics: Statistics) -> Resident:
         for chunk in _chunks(inputs):
             ready[start : start + len(chunk)] = (chunk - mean) / scale
             start += len(chunk)
+    ready += 0  # -0.0 becomes 0.0: equal inputs have equal bytes
     if not np.isfinite(ready.min()) or not np.isfinite(ready.max()):
         raise DataError(
             "standardized inputs leave the range of float32", "use dataset.standardize=none or rescale them"
