@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import islice
 from typing import Any, NamedTuple, get_type_hints
 
 from dlcli import registry, schema
@@ -18,6 +19,9 @@ RESERVED |= {"class_path", "init_args", "target"}  # the last only where it is n
 NAMED = ("name", "tags")
 MAX_NAME = 100  # characters
 MAX_SHOWN = 20  # problems listed one by one
+MAX_FOUND = 50  # after which a file is no config with mistakes but something else
+SECTION_NAMES = (*registry.FOLDERS, *SECTIONS)
+EXPERIMENT_HEADER = "an experiment begins with the line '# @package _global_', and names groups as /model"
 
 
 class Problem(NamedTuple):
@@ -37,22 +41,27 @@ Places = Mapping[str, str]  # dotted key -> "file:line" that sets it
 
 
 def check(config: dict[str, Any], places: Places) -> list[Problem]:
-    """Every problem of a config, in the order of its keys; an empty list for a legal one."""
-    sections = {name: _section(name, config) for name in (*registry.FOLDERS, *SECTIONS)}
-    known = {"": Section("the config", _kinds(Top)), **{name: s for name, s in sections.items() if s}}
+    """The problems of a config, top first, `MAX_FOUND` at most; an empty list for a legal one."""
+    return list(islice(_problems(config, places), MAX_FOUND))
+
+
+def _problems(config: dict[str, Any], places: Places) -> Iterator[Problem]:
+    sections = {name: _section(name, config) for name in SECTION_NAMES}
+    top = Section("the config", _kinds(Top))
+    known = {"": top, **{name: section for name, section in sections.items() if section}}
     legal = [f"{name}.{key}" if name else key for name, section in known.items() for key in section.kinds]
-    found = list(_check_section("", {k: v for k, v in config.items() if k not in sections}, known[""], places, legal))
+    yield from _check_section("", {k: v for k, v in config.items() if k not in sections}, top, places, legal)
     for name, section in sections.items():
         value = config.get(name)
         if not isinstance(value, dict):
-            found.append(_no_section(name, value, name in config, places))
+            yield _no_section(name, value, name in config, places)
         elif section is None:
-            found.append(_unknown_name(name, value.get("name"), places))
-            found.extend(_reserved_inside(name, value, places))
+            yield _unknown_name(name, value.get("name"), places)
+            yield from _reserved_inside(name, value, places)
         else:
             settings = {k: v for k, v in value.items() if k != "name" or name in SECTIONS}
-            found.extend(_check_section(f"{name}.", settings, section, places, legal))
-    return found + list(_check_together(config))
+            yield from _check_section(f"{name}.", settings, section, places, legal)
+    yield from _check_together(config)
 
 
 def refuse(problems: list[Problem]) -> None:
@@ -62,7 +71,7 @@ def refuse(problems: list[Problem]) -> None:
     if problems:
         lines = [f"  {problem.text}" for problem in problems[:MAX_SHOWN]]
         if len(problems) > MAX_SHOWN:
-            lines.append(f"  and {len(problems) - MAX_SHOWN} more")
+            lines.append(f"  and {len(problems) - MAX_SHOWN}{' or' * (len(problems) >= MAX_FOUND)} more")
         hints = [problem.hint for problem in problems]
         best = next((hint for hint in hints if hint.startswith("did you mean")), hints[0])
         raise UsageError("\n".join([f"{len(problems)} problems in the configuration", *lines]), best)
@@ -77,7 +86,7 @@ def checked(config: dict[str, Any], places: Places) -> dict[str, Any]:
 def cast(config: dict[str, Any]) -> dict[str, Any]:
     """A legal config in its one spelling: keys in the order of their declaration, `1` as `1.0` where numbers are."""
     result: dict[str, Any] = {key: config[key] for key in Top._fields}
-    for name in (*registry.FOLDERS, *SECTIONS):
+    for name in SECTION_NAMES:
         section, kinds = config[name], _section(name, config).kinds
         first = {} if name in SECTIONS else {"name": section["name"]}
         result[name] = first | {key: schema.cast(section[key], kind) for key, kind in kinds.items()}
@@ -125,18 +134,23 @@ def _check_section(
             yield Problem(f"unknown setting {name!r} of {section.title}{_at(name, places)}", hint)
             yield from _reserved_inside(name, value, places)
         else:
-            for leaf in _leaves(name, value):
-                if _is_reserved(leaf.rpartition(".")[2]):
-                    yield _reserved(leaf, places)
-                    continue
-                sections = [*registry.FOLDERS, *SECTIONS]
-                meant = nearest(leaf, legal if "." in leaf else [*legal, *sections])
-                listing = f"sections: {', '.join(sections)}; beside them {', '.join(section.kinds)}"
-                yield Problem(f"unknown key {leaf!r}{_at(leaf, places)}", suggestion(meant, listing))
+            yield from _unknown_keys(name, value, places, legal)
     for key, kind in section.kinds.items():
         if key not in settings:
             name = f"{prefix}{key}"
             yield Problem(f"missing setting {name!r} of {section.title}", _meaning(name, section, kind))
+
+
+def _unknown_keys(name: str, value: Any, places: Places, legal: list[str]) -> Iterator[Problem]:
+    """Keys outside every section: a section misspelled, a setting without its section, or a file in the wrong place."""
+    for leaf in _leaves(name, value):
+        if _is_reserved(leaf.rpartition(".")[2]):
+            yield _reserved(leaf, places)
+            continue
+        meant = nearest(leaf, legal if "." in leaf else [*legal, *SECTION_NAMES])
+        listing = f"sections: {', '.join(SECTION_NAMES)}; beside them {', '.join(Top._fields)}"
+        hint = EXPERIMENT_HEADER if leaf.startswith("experiment.") else suggestion(meant, listing)
+        yield Problem(f"unknown key {leaf!r}{_at(leaf, places)}", hint)
 
 
 def _check_value(name: str, key: str, value: Any, section: Section, places: Places) -> Iterator[Problem]:
@@ -231,7 +245,8 @@ def _leaves(name: str, value: Any) -> list[str]:
             for leaf in ([f"{name}.{key}"] if _is_reserved(key) else _leaves(f"{name}.{key}", item))
         ]
     elif isinstance(value, list):
-        below = [leaf for item in value if isinstance(item, dict | list) for leaf in _leaves(name, item)]
+        inside = (leaf for item in value if isinstance(item, dict | list) for leaf in _leaves(name, item))
+        below = sorted({leaf for leaf in inside if leaf != name})
     else:
         below = []
     return below or [name]

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from dlcli.config import folders, hydra_node, overrides
+from dlcli.config.check import EXPERIMENT_HEADER
 from dlcli.config.names import nearest, suggestion
 from dlcli.config.overrides import Override
 from dlcli.config.source import GuardedSource
@@ -86,6 +87,8 @@ class Loader(ConfigLoaderImpl):
             if override.is_value and not override.is_hydra:
                 _set(config, override)
                 typed |= dict.fromkeys(overrides.keys(override), TYPED)
+        if any(override.is_value and override.is_hydra for override in parsed):
+            self._node(parsed, sweeping)  # refuses what would harm in a sweep
         _settle_length(config, ranks | typed)
         return Composed(config, {key: place for key, place in places.items() if key not in typed})
 
@@ -93,17 +96,21 @@ class Loader(ConfigLoaderImpl):
         """The same with the node `hydra`, as Hydra's sweepers and launchers take it."""
         parsed = overrides.parse(texts)
         config = self.compose(texts, sweeping).config
-        whole = copy.deepcopy(self._files(parsed, sweeping).node)
-        for override in parsed:
-            if override.is_value and override.is_hydra:
-                _set(whole, override)
-        hydra_node.check_parts(whole.hydra)
+        whole = self._node(parsed, sweeping)
         whole.hydra.overrides.hydra = [override.text for override in parsed if override.is_hydra]
         whole.hydra.overrides.task = [override.text for override in parsed if not override.is_hydra]
         with open_dict(whole):
             for key in config:
                 whole[key] = config._get_node(key)
         return whole
+
+    def _node(self, parsed: list[Override], sweeping: bool) -> DictConfig:
+        node = copy.deepcopy(self._files(parsed, sweeping).node)
+        for override in parsed:
+            if override.is_value and override.is_hydra:
+                _set(node, override)
+        hydra_node.check_parts(node.hydra)
+        return node
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """The config of one job of a sweep; Hydra's launchers call this."""
@@ -138,15 +145,14 @@ class Loader(ConfigLoaderImpl):
             source.files.clear()
         whole = self._load(PRIMARY, choices, RunMode.MULTIRUN if sweeping else RunMode.RUN)
         OmegaConf.set_struct(whole, False)
-        read = sorted((_rank(name), name, file) for source in sources for name, file in source.files.items())
+        read = sorted((_rank(name), file) for source in sources for name, file in source.files.items())
         # What a file of the user could have done to Hydra's own node, Hydra's node without any file shows.
         bare = self._load(None, (), RunMode.RUN).hydra if len(self.folders) > 1 else None
         hydra_node.check(whole.hydra, bare)
         places, ranks = {}, {}
-        for rank, name, file in read:
+        for rank, file in read:
             for key, line in file.lines.items():
-                full = _package(name, file.text) + key
-                places[full], ranks[full] = f"{file.path}:{line}", rank
+                places[key], ranks[key] = f"{file.path}:{line}", rank
         node = OmegaConf.masked_copy(whole, ["hydra"])
         task = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
         self.composed[choices] = _Files(task, node, places, ranks)
@@ -160,10 +166,11 @@ class Loader(ConfigLoaderImpl):
         except (HydraException, OmegaConfBaseException, UserWarning, LookupError, *_MISREAD) as fault:
             first = next(filter(None, str(fault.__cause__ or fault).splitlines()), type(fault).__name__)
             hint = "check `defaults:` in the YAML files"
-            if missing := getattr(fault, "missing_cfg_file", None):
-                group, _, name = missing.rpartition("/")
-                options = self.options(group)
+            group, _, name = (getattr(fault, "missing_cfg_file", None) or "").rpartition("/")
+            if options := self.options(group) if group else []:
                 hint = suggestion(nearest(name, options), f"{group} is one of {', '.join(options)}")
+            elif "@experiment" in first or "experiment/" in group:
+                hint = EXPERIMENT_HEADER
             raise UsageError(f"cannot compose the config: {first}", hint) from fault
 
 
@@ -227,10 +234,3 @@ def _refuse_sweep(override: Override) -> None:
 
 def _rank(name: str) -> int:
     return 0 if name == f"{PRIMARY}.yaml" else 2 if name.startswith("experiment/") else 1
-
-
-def _package(name: str, text: str) -> str:
-    """The dotted prefix under which Hydra puts the keys of a file."""
-    header = GuardedSource.header(text).get("package")
-    package = header if header not in (None, "_group_") else ".".join(name.split("/")[:-1])
-    return "" if package in ("", "_global_") else f"{package}."

@@ -32,7 +32,7 @@ def options(group: str, folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         for path in (folder / group).rglob("*.yaml"):
             name = path.relative_to(folder / group).with_suffix("").as_posix()
-            if not any(part.startswith(("_", ".")) for part in name.split("/")):
+            if path.is_file() and not any(part.startswith(("_", ".")) for part in name.split("/")):
                 found.add(name)
     return sorted(found)
 

@@ -12,7 +12,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dlcli.config.overrides import HYDRA_HINTS
+from dlcli.config.overrides import hydra_hint
 from dlcli.config.yaml_file import File
 from dlcli.errors import UsageError
 
@@ -24,7 +24,8 @@ TARGETS = {
     },
     "sweeper": {"hydra._internal.core_plugins.basic_sweeper.BasicSweeper"},
 }
-FREE = ("launcher", "sweeper", "verbose", "overrides", "runtime")  # the first two have rules of their own
+OPEN = (*TARGETS, "verbose")
+FREE = (*OPEN, "overrides", "runtime")  # launcher and sweeper have rules of their own
 EMPTY_LOGGING = {"version": 1, "root": None, "disable_existing_loggers": False}
 
 
@@ -36,12 +37,13 @@ class Node(HydraConf):
 
 
 def check_file(file: File, name: str, provider: str) -> None:
-    """Refuse what would already act while Hydra composes: another search path, a foreign base of the node."""
+    """Refuse a file that sets more of the node than launcher and sweeper; some of it acts while Hydra composes."""
     if provider == "yours" and name.startswith("hydra/") and name.split("/")[1] not in TARGETS:
         raise UsageError(f"{file.path} would replace a part of Hydra", "only hydra/launcher and hydra/sweeper are open")
     for key, line in file.lines.items():
-        if key.split(".")[:2] == ["hydra", "searchpath"] or key == "searchpath":
-            raise _refusal("hydra.searchpath", f" ({file.path}:{line})")
+        section, _, rest = key.partition(".")
+        if section == "hydra" and rest and rest.split(".")[0] not in OPEN:
+            raise _refusal(key, f" ({file.path}:{line})")
 
 
 def check(composed: DictConfig, bare: DictConfig | None) -> None:
@@ -94,8 +96,7 @@ def _first_difference(key: str, left: Any, right: Any) -> str:
 
 
 def _refusal(key: str, place: str = "") -> UsageError:
-    known = next((hint for prefix, hint in HYDRA_HINTS.items() if key.startswith(prefix)), None)
-    return UsageError(f"{key!r} is not yours to set{place}", known or "dlcli sets Hydra's own settings, remove it")
+    return UsageError(f"{key!r} is not yours to set{place}", hydra_hint(key))
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -92,10 +92,13 @@ def _parse(text: str) -> Override:
 
 def _check_hydra_key(key: str) -> None:
     if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in HYDRA_KEYS):
-        known = next((hint for prefix, hint in HYDRA_HINTS.items() if key.startswith(prefix)), None)
-        raise UsageError(
-            f"{key!r} is not yours to set", known or f"of Hydra's own settings only {', '.join(HYDRA_KEYS)} can be set"
-        )
+        raise UsageError(f"{key!r} is not yours to set", hydra_hint(key))
+
+
+def hydra_hint(key: str) -> str:
+    """What to do instead of setting a key of Hydra's own node."""
+    known = (hint for prefix, hint in HYDRA_HINTS.items() if f"{key}.".startswith(f"{prefix}."))
+    return next(known, f"of Hydra's own settings only {', '.join(HYDRA_KEYS)} can be set")
 
 
 def choices(override: Override) -> list[str]:

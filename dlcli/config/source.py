@@ -8,7 +8,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
-from dlcli.config import folders, hydra_node, yaml_file
+from dlcli.config import hydra_node, yaml_file
 
 
 class GuardedSource(FileConfigSource):
@@ -20,15 +20,20 @@ class GuardedSource(FileConfigSource):
     def scheme() -> str:
         return "guarded"
 
-    @staticmethod
-    def header(text: str) -> dict[str, str | None]:
-        """Hydra's own header lines, `# @package _global_`."""
-        return FileConfigSource._get_header_dict(text[:512])
+    def __deepcopy__(self, memo: dict) -> GuardedSource:
+        return self  # Hydra copies its sources for each composition; what was read has to reach us
 
     def load_config(self, config_path: str) -> ConfigResult:
         name = self._normalize_file_name(config_path)
-        file = yaml_file.read(folders.shown(Path(self.path) / name))
+        file = yaml_file.read(Path(self.path) / name)
+        header = FileConfigSource._get_header_dict(file.text[:512])
+        file = file.under(_package(name, header.get("package")))
         hydra_node.check_file(file, name, self.provider)
         self.files[name] = file
-        config = OmegaConf.create(file.data)
-        return ConfigResult(provider=self.provider, path=self.path, config=config, header=self.header(file.text))
+        return ConfigResult(provider=self.provider, path=self.path, config=OmegaConf.create(file.data), header=header)
+
+
+def _package(name: str, header: str | None) -> str:
+    """Where in the config Hydra puts the keys of a file: by its header `# @package`, else by its folder."""
+    package = header if header not in (None, "_group_") else ".".join(name.split("/")[:-1])
+    return "" if package == "_global_" else package

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
+from dlcli.config import folders
 from dlcli.errors import UsageError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
-MAX_NODES = 20_000  # with every alias written out
+MAX_NODES = 2_000  # with every alias written out; Hydra takes a second for ten thousand
 
 EXPONENT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")  # 1e-4: a text to YAML 1.1
 CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -34,6 +35,10 @@ class File(NamedTuple):
     text: str
     data: dict[str, Any]
     lines: dict[str, int]  # dotted key -> line number
+
+    def under(self, package: str) -> File:
+        """The same with its keys as the composed config names them."""
+        return self._replace(lines={f"{package}.{k}": n for k, n in self.lines.items()}) if package else self
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -54,19 +59,21 @@ for reader in (Loader, Dumper):
 
 def read(path: Path) -> File:
     """The content of one file, a mapping; UsageError with file:line:column for everything that is refused."""
-    text = _text(path)
+    shown = folders.shown(path)
+    text = _text(path, shown)
     try:
-        lines = _Scan(path).run(text)
+        lines = _Scan(shown).run(text)
         data = yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
-        _refuse(
-            path, mark, f"not YAML: {fault.problem or fault.context}", "check indentation (spaces), quotes, brackets"
-        )
+        hint = "check indentation (spaces), quotes, brackets"
+        _refuse(shown, mark, f"not YAML: {fault.problem or fault.context}", hint)
+    except ValueError:
+        raise UsageError(f"{shown}: a number of thousands of digits", "no setting takes such a number") from None
     if not isinstance(data, dict):
         what = "empty" if data is None else "not a mapping of keys to values"
-        raise UsageError(f"{path}:1:1: the file is {what}", "write one `key: value` per line")
-    return File(path, text, data, lines)
+        raise UsageError(f"{shown}:1:1: the file is {what}", "write one `key: value` per line")
+    return File(shown, text, data, lines)
 
 
 def write(data: dict[str, Any]) -> str:
@@ -79,29 +86,29 @@ def foreign_interpolation(text: str) -> bool:
     return "${" in REFERENCE.sub("", text)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, shown: Path) -> str:
     try:
         if not path.is_file():
             what = "a directory" if path.is_dir() else "not a regular file" if path.exists() else "not there"
-            raise UsageError(f"config file {path} is {what}", "name a YAML file, such as conf/experiment/mine.yaml")
+            raise UsageError(f"config file {shown} is {what}", "name a YAML file, such as conf/experiment/mine.yaml")
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise UsageError(f"{path} has {size} bytes", f"a config file may have {MAX_BYTES}")
+            raise UsageError(f"{shown} has {size} bytes", f"a config file may have {MAX_BYTES}")
         raw = path.read_bytes()
     except OSError as fault:
-        raise UsageError(f"cannot read {path}: {fault.strerror}", "check its permissions") from None
+        raise UsageError(f"cannot read {shown}: {fault.strerror}", "check its permissions") from None
     if raw.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        raise UsageError(f"{path}:1:1: the file starts with a byte-order mark", "save it as UTF-8 without BOM")
+        raise UsageError(f"{shown}:1:1: the file starts with a byte-order mark", "save it as UTF-8 without BOM")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as fault:
         line, column = _position(raw[: fault.start].decode("utf-8"))
         raise UsageError(
-            f"{path}:{line}:{column}: byte {raw[fault.start]:#x} is not UTF-8", "save it as UTF-8"
+            f"{shown}:{line}:{column}: byte {raw[fault.start]:#x} is not UTF-8", "save it as UTF-8"
         ) from None
     if control := CONTROL.search(text):
         line, column = _position(text[: control.start()])
-        raise UsageError(f"{path}:{line}:{column}: control character {control[0]!a}", "remove it")
+        raise UsageError(f"{shown}:{line}:{column}: control character {control[0]!a}", "remove it")
     return text
 
 
