@@ -1,0 +1,120 @@
+"""Lower bounds of min_F L_tr that follow from what a function cannot see, and from targets that are not certain; and
+the upper bounds that every class with a free last layer has at no cost.
+
+A floor is as good as what it is told: the inputs must be those that reach the model, after the whole input pipeline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import entr, softmax, xlogy
+
+from dlcli.decomposition.certificates import label_conflicts, repeated
+from dlcli.decomposition.softmax_regression import cross_entropies
+from dlcli.protocols import Bound, Metric
+
+
+def canonical_conflicts(canonical: np.ndarray, targets: np.ndarray, metric: Metric, invariance: str) -> Bound | None:
+    """Every f in F satisfies f(x) = f(c(x)), so examples with one c(x) and different targets cost every member.
+
+    canonical: (n, ...) the representatives c(x_i), e.g. the sorted tokens of a model without positions, the part of
+    an image inside the receptive field, the context that a model reads. invariance: in words, for the report.
+    """
+    bound = label_conflicts(repeated(canonical), targets, metric)
+    return bound and bound._replace(method=f"label conflicts under {invariance}")
+
+
+def target_entropy(targets: np.ndarray, groups: Sequence[np.ndarray] = ()) -> Bound:
+    """Cross-entropy to target distributions is at least their entropy; for identical inputs that of their mean.
+
+    targets: (n, C), rows are distributions (label smoothing, distillation, several annotators). groups: as
+    `certificates.repeated` returns them.
+    """
+    shares = np.array(targets, np.float64)
+    for members in groups:
+        shares[members] = shares[members].mean(0)
+    return Bound("lower", float(np.mean(entr(shares).sum(1))), "certified", "entropy of the target distributions")
+
+
+def smoothing_entropy(smoothing: float, classes: int) -> float:
+    """Least cross-entropy to a one-hot target that is mixed with `smoothing` parts of the uniform distribution."""
+    wrong = smoothing / classes
+    return float(entr(1 - smoothing + wrong) + (classes - 1) * entr(wrong))
+
+
+def bernoulli_entropy(values: np.ndarray) -> Bound:
+    """Least binary cross-entropy to numbers in [0, 1] (n, ...) such as grey pixels, summed over each example."""
+    shares = np.asarray(values, np.float64).reshape(len(values), -1)
+    total = -np.sum(xlogy(shares, shares) + xlogy(1 - shares, 1 - shares), axis=1)
+    return Bound("lower", float(np.mean(total)), "certified", "entropy of grey targets under binary cross-entropy")
+
+
+def context_floor(tokens: np.ndarray, window: int, stride: int = 1) -> Bound:
+    """Nats per token that a causal language model cannot avoid on this text, read in windows of `window` tokens.
+
+    The model sees at most the tokens of its window before the one it predicts, so its loss is at least the mean over
+    k = 1..window of the entropy of the next token given the k before it, over all windows that begin at multiples of
+    `stride` (1: every window that random sampling can draw). The chain rule sums these entropies: what remains is the
+    entropy of whole windows with their last target, less that of their first token. tokens: (n,) integers.
+    """
+    tokens = np.asarray(tokens)
+    starts = np.arange(0, len(tokens) - window, stride)
+    whole, first = prefix_entropies(tokens, starts, window + 1)
+    floor = max(0.0, (whole - first) / window)
+    method = f"entropy of the next token given at most {window} before it"
+    return Bound("lower", floor, "certified", method, evidence={"windows": len(starts), "window": window})
+
+
+def prefix_entropies(tokens: np.ndarray, starts: np.ndarray, length: int) -> tuple[float, float]:
+    """Entropies of the token strings of this length and of length 1 at the starts.
+
+    Strings are told apart token by token; one that stands there once stays alone and is dropped.
+    """
+    total, first, n = 0.0, 0.0, len(starts)
+    vocabulary, alive, names = int(tokens.max()) + 1, starts, np.zeros(n, np.int64)
+    for k in range(length):
+        keys = names * vocabulary + tokens[alive + k]
+        _, names, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        if k == 0:
+            first = math.log(n) - float(np.sum(xlogy(counts, counts))) / n
+        repeats = counts[names] > 1
+        alive, names = alive[repeats], names[repeats]
+        if not len(alive):
+            return math.log(n), first
+    total = float(np.sum(xlogy(counts, counts)))
+    return math.log(n) - total / n, first
+
+
+def bounded_scores(classes: int, bound: float) -> Bound:
+    """Cross-entropy of scores within [-bound, bound] (soft caps, cosine heads): log(1 + (C - 1) exp(-2 bound))."""
+    floor = math.log1p((classes - 1) * math.exp(-2 * bound))
+    return Bound("lower", floor, "certified", f"scores are bounded by {bound:g}")
+
+
+def constant_prediction(targets: np.ndarray, metric: Metric) -> Bound | None:
+    """The best constant, a member of every class whose last layer has a free bias; None where the loss names none."""
+    value = metric.constant_risk(targets)
+    return None if value is None else Bound("upper", value, "certified", "the best constant prediction")
+
+
+def rescaled_scores(scores: np.ndarray, labels: np.ndarray) -> Bound:
+    """The best common factor and biases of given scores, in cross-entropy: convex, and in F if the last layer is free.
+
+    scores: (n, C) of one member; for a single score z of two classes, (0, z) in columns. labels: (n,).
+    """
+    scores, shares = np.asarray(scores, np.float64), np.eye(scores.shape[1])[labels]
+
+    def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
+        moved = point[0] * scores + point[1:]
+        errors = (softmax(moved, axis=1) - shares) / len(scores)
+        return float(np.mean(cross_entropies(moved, shares))), np.r_[np.sum(errors * scores), errors.sum(0)]
+
+    start = np.r_[1.0, np.zeros(scores.shape[1])]
+    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-10})
+    value = min(float(found.fun), value_and_gradient(start)[0])
+    evidence = {"factor": float(found.x[0])}
+    return Bound("upper", value, "certified", "scores rescaled, biases refit (convex)", evidence=evidence)
