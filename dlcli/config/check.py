@@ -128,9 +128,9 @@ def _check_section(
         elif key in section.supplied:
             yield Problem(f"{name!r} is supplied by dlcli itself{_at(name, places)}", f"remove it; {_takes(section)}")
         elif prefix:
+            elsewhere = next((other for other in legal if other.rpartition(".")[2] == key), None)
             meant = nearest(str(key), section.kinds)
-            other = nearest(name, legal) if meant is None else f"{prefix}{meant}"
-            hint = suggestion(other, _takes(section))
+            hint = suggestion(f"{prefix}{meant}" if meant else elsewhere, _takes(section))
             yield Problem(f"unknown setting {name!r} of {section.title}{_at(name, places)}", hint)
             yield from _reserved_inside(name, value, places)
         else:
@@ -209,7 +209,7 @@ def _check_together(config: dict[str, Any]) -> Iterator[Problem]:
 def _no_section(name: str, value: Any, there: bool, places: Places) -> Problem:
     hint = f"choose with {name}=NAME" if name in registry.FOLDERS else f"set {name}.KEY=VALUE"
     if not there or value is None:
-        return Problem(f"section {name!r} is missing{_at(name, places)}", hint)
+        return Problem(f"section {name!r} is missing", hint)
     return Problem(f"{name}: got {shown(value)}, wanted a section of settings{_at(name, places)}", hint)
 
 

@@ -90,7 +90,8 @@ class Loader(ConfigLoaderImpl):
         if any(override.is_value and override.is_hydra for override in parsed):
             self._node(parsed, sweeping)  # refuses what would harm in a sweep
         _settle_length(config, ranks | typed)
-        return Composed(config, {key: place for key, place in places.items() if key not in typed})
+        above = {key[:end] for key in typed for end, letter in enumerate(key) if letter == "."}
+        return Composed(config, {key: place for key, place in places.items() if key not in typed.keys() | above})
 
     def compose_whole(self, texts: Sequence[str], sweeping: bool = False) -> DictConfig:
         """The same with the node `hydra`, as Hydra's sweepers and launchers take it."""

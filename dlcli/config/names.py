@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+MAX_WORD = 60  # letters that are compared; a typo of a name is no longer
 WORTH_SUGGESTING = 0.55  # similarity below which a suggestion is more puzzling than none
 
 
@@ -12,12 +13,13 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
 
     A name that agrees in its last part wins (`lr` for `optimizer.lr`), then the least edit distance per letter.
     """
-    candidates = list(names)
+    word, candidates = word[:MAX_WORD], list(names)
     leaf = [name for name in candidates if name.rpartition(".")[2] == word.rpartition(".")[2]]
     ranked = sorted(leaf if "." not in word and leaf else candidates, key=lambda name: (-similarity(word, name), name))
-    if not ranked or (similarity(word, ranked[0]) < WORTH_SUGGESTING and ranked[0] not in leaf):
+    if not ranked:
         return None
-    return ranked[0]
+    close = similarity(word, ranked[0]) >= WORTH_SUGGESTING or edits(word, ranked[0]) == 1  # `lx` for `lr`
+    return ranked[0] if close or ranked[0] in leaf else None
 
 
 def similarity(left: str, right: str) -> float:

@@ -87,6 +87,8 @@ def _parse(text: str) -> Override:
     for group in FOLDERS:
         if key == f"{group}.name":
             raise UsageError(f"{key} cannot be set alone", f"choose with {group}=NAME")
+    if key in GROUPS and parsed.value() is None and not parsed.is_delete():
+        return _parse(f"~{key}")  # `experiment=null` leaves the group out
     return Override(key, text if parsed.is_delete() else text.lstrip("+"), parsed)
 
 
