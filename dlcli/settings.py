@@ -38,6 +38,7 @@ class Preparation(NamedTuple):
     train_fraction: Share
     label_noise: Annotated[float, Range(0, 1)]
     standardize: Literal["none", "all", "feature"]
+    standardize_targets: bool
     validation_fraction: Annotated[float, Range(0, 1, open_high=True)]
     test_fraction: Annotated[float, Range(0, 1, open_low=True, open_high=True)]
     seed: Seed

@@ -10,7 +10,7 @@ import numpy as np
 
 from dlcli.datasets.checks import check
 from dlcli.datasets.cuts import cut, redraw_labels, subset
-from dlcli.datasets.resident import Resident, Statistics, fit, resident
+from dlcli.datasets.resident import Resident, Statistics, fit, fit_targets, resident
 from dlcli.errors import UsageError
 from dlcli.protocols import Data, DataSpec, Examples, Source
 
@@ -23,7 +23,7 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
     """preparation: the settings of `dlcli.settings.Preparation`.
 
     Test and validation are split off first, then labels of the training split are redrawn, then its subset is taken,
-    and only what is left is looked at for mean and scale. DataError where the data are not usable, UsageError for
+    and only what is left is looked at for means and scales. DataError where the data are not usable, UsageError for
     label noise on a regression.
     """
     seed, classes = preparation["seed"], len(source.classes)
@@ -46,9 +46,14 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         rules["validation"] = "none"
     train, noise = trained_on(train, classes, preparation)
     statistics = fit(train.inputs, preparation["standardize"])
-    splits = {"train": resident(train, statistics), "test": resident(test, statistics)}
-    if validation is not None:
-        splits["validation"] = resident(validation, statistics)
+    parts = {"train": train, "test": test} | ({"validation": validation} if validation is not None else {})
+    truth, unit = dict(source.truth), {}
+    if not classes and preparation["standardize_targets"]:
+        parts, truth, unit = in_deviations(parts, truth)
+        source = source._replace(
+            notes=(*source.notes, f"the loss times {unit['scale'] ** 2:.6g} is in squared units of the targets")
+        )
+    splits = {split: resident(part, statistics) for split, part in parts.items()}
     spec = DataSpec(
         name=name,
         shape=train.inputs.shape[1:],
@@ -73,8 +78,9 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         "splits": rules,
         "validation_cut_from_train": validation_is_cut,
         "standardize": standardization(preparation["standardize"], statistics),
+        "standardize_targets": unit,
         "notes": [*source.notes, *notes(train, source.classes)],
-        "truth": dict(source.truth),
+        "truth": truth,
     }
     return Data(spec, splits["train"], splits.get("validation"), splits["test"], facts)
 
@@ -95,6 +101,18 @@ def trained_on(train: Examples, classes: int, preparation: dict[str, Any]) -> tu
     changed = labels[rows] != train.targets[rows]
     noise = {"asked": share, "redrawn": float(redrawn[rows].mean()), "changed": float(changed.mean())}
     return Examples(train.inputs[rows], labels[rows]), noise
+
+
+def in_deviations(
+    parts: dict[str, Examples], truth: dict[str, Any]
+) -> tuple[dict[str, Examples], dict[str, Any], dict[str, Any]]:
+    """Targets of a regression in deviations of the training targets, the true risk in the same unit, and the unit."""
+    mean, scale = fit_targets(parts["train"].targets)
+    moved = {split: part._replace(targets=(part.targets - mean) / scale) for split, part in parts.items()}
+    if "bayes_loss" in truth:
+        truth = truth | {"bayes_loss": truth["bayes_loss"] / scale.item() ** 2}
+    listed = {"mean": mean.tolist()} if len(mean) <= LISTED_STATISTICS else {}
+    return moved, truth, {"fitted_on": "train", **listed, "scale": scale.item()}
 
 
 def class_counts(splits: dict[str, Resident], classes: int) -> dict[str, list[int]]:

@@ -33,6 +33,7 @@ class Resident:
     targets: Tensor  # (n,) int64 or (n, targets) float32
     factor: Tensor | None = None  # of uint8 inputs only: inputs * factor + shift, shapes (channels or 1, 1 ...)
     shift: Tensor | None = None
+    cuts = 1
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -80,6 +81,13 @@ def fit(inputs: np.ndarray, standardize: str) -> Statistics:
     constant = np.atleast_1d(inputs.min(axes) == inputs.max(axes))
     unit = _unit(inputs)
     return Statistics(mean / unit, np.where(constant, 1.0, deviation / unit))
+
+
+def fit_targets(targets: np.ndarray) -> Statistics:
+    """A mean for each target (n, targets) and one scale for all, whose square converts a squared error back."""
+    mean = targets.mean(0)
+    scale = np.sqrt(((targets - mean) ** 2).mean())
+    return Statistics(mean, np.where((targets == targets[0]).all(), 1.0, scale).reshape(1))
 
 
 def resident(examples: Examples, statistics: Statistics) -> Resident:

@@ -14,6 +14,7 @@ PLAIN = {
     "train_fraction": 1.0,
     "label_noise": 0.0,
     "standardize": "none",
+    "standardize_targets": False,
     "validation_fraction": 0.0,
     "test_fraction": 0.2,
     "seed": 0,
@@ -247,6 +248,31 @@ def test_a_regression_has_float_targets_with_two_axes():
         found = everything(data.train).targets
         assert found.dtype == torch.float32 and found.shape == (160, targets.size // 200)
         assert data.spec.targets == targets.size // 200 and data.spec.classes == ()
+
+
+def test_targets_of_a_regression_are_in_deviations_of_the_training_targets():
+    targets = np.stack([np.arange(200.0), 1000 + 3 * np.arange(200.0)], 1)
+    plain, scaled = (
+        prepare(
+            Source(Examples(table().inputs, targets), truth={"bayes_loss": 7.0}),
+            "mine",
+            PLAIN | {"standardize_targets": asked, "train_fraction": 0.5},
+        )
+        for asked in (False, True)
+    )
+    found = everything(scaled.train).targets.double()
+    assert found.mean(0).abs().max() < 1e-6 and found.square().mean().item() == pytest.approx(1)
+    unit = scaled.facts["standardize_targets"]
+    for split in ("train", "test"):
+        back = everything(getattr(scaled, split)).targets.double() * unit["scale"] + torch.tensor(unit["mean"])
+        np.testing.assert_allclose(back, everything(getattr(plain, split)).targets, rtol=1e-6, atol=1e-4)
+    assert scaled.facts["truth"]["bayes_loss"] * unit["scale"] ** 2 == pytest.approx(7.0)
+    assert plain.facts["truth"]["bayes_loss"] == 7.0 and plain.facts["standardize_targets"] == {}
+
+
+def test_constant_targets_become_0():
+    data = prepared(Examples(table().inputs, np.full(200, 5.0)), classes=(), standardize_targets=True)
+    assert everything(data.train).targets.abs().max() == 0
 
 
 def test_the_hash_is_that_of_the_content():
