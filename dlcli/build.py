@@ -22,7 +22,7 @@ from dlcli.training.run import Learner, Run
 
 Config = dict[str, Any]
 GREATEST_EVALUATIONS = 20  # in a run, when `evaluate_every` is auto
-NOT_IN_CLASS = {"dropout"}  # model settings that regularize but do not change the set of functions
+NOT_IN_CLASS = {"dropout", "forget_bias"}  # model settings that regularize but do not change the set of functions
 
 
 def build(config: Config) -> Run:
@@ -40,9 +40,8 @@ def build(config: Config) -> Run:
     if training.compile:
         model.compile()
     learners = tuple(learner(config, model, phase) for phase in task.phases)
-    batches = Batches(
-        len(data.train), batch_size(training, learners, len(data.train)), stream(config["seed"], "order"), device
-    )
+    examples, order = len(data.train), stream(config["seed"], "order")
+    batches = Batches(examples, batch_size(training, learners, examples), order, device, data.train.cuts)
     steps = training.steps or training.epochs * batches.epoch_steps
     return Run(
         seed=config["seed"],

@@ -19,7 +19,7 @@ from dlcli.decomposition.diagnose import diagnose
 from dlcli.decomposition.intervals import Estimate, sampled, whole
 from dlcli.errors import Diverged
 from dlcli.exhibit import exhibit
-from dlcli.protocols import Batch, Bound
+from dlcli.protocols import Batch, Bound, Metric, Task
 from dlcli.report.summary import NOT_COMPARED, flatten, summarize
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
@@ -31,6 +31,7 @@ from dlcli.training.run import Run
 from dlcli.training.tracker import Tracker
 
 Config = dict[str, Any]
+DECOMPOSED = ("loss", "error")
 SHARE_OF_TRAINING = 0.5  # steps of continued training, as a share of the run's: its cost stays below that of the run
 
 
@@ -136,7 +137,7 @@ def decompose_metrics(
     targets = run.data.train.batch(slice(None)).targets.cpu().numpy()
     groups = repeated_inputs(run)
     parts = {}
-    for name, metric in run.task.metrics.items():
+    for name, metric in decomposed(run.task).items():
         train, test = evaluated.rows["train"][name], evaluated.rows["test"][name]
         bounds = [certificates.nonnegativity(metric), certificates.label_conflicts(groups, targets, metric)]
         if name == "loss":
@@ -154,6 +155,11 @@ def decompose_metrics(
             matched_noise=matched_noise(run, name, float(test.mean())),
         )
     return parts
+
+
+def decomposed(task: Task) -> dict[str, Metric]:
+    """The losses whose risk is a mean over examples; other metrics are readings of the same rows, and no sums."""
+    return {name: metric for name, metric in task.metrics.items() if name in DECOMPOSED}
 
 
 def repeated_inputs(run: Run) -> list[np.ndarray]:
@@ -223,7 +229,10 @@ def risk_estimates(run: Run, evaluated: Evaluated) -> dict[str, dict[str, Any]]:
         found[split] = {}
         for name, rows in metrics.items():
             metric = run.task.metrics[name]
-            estimate: Estimate = whole(rows, metric.unit) if split == "train" else sampled(rows, metric.unit)
+            if name not in decomposed(run.task):
+                estimate = Estimate(metric.reduce(rows), len(rows), metric.unit, method="one reduction of the split")
+            else:
+                estimate = whole(rows, metric.unit) if split == "train" else sampled(rows, metric.unit)
             found[split][name] = record.estimate(estimate)
             if metric.unit == "squared units":
                 targets = run.data.splits()[split].batch(slice(None)).targets.cpu().numpy()

@@ -14,8 +14,9 @@ class Vocabulary(Protocol):
     """The tokens of a text or of another discrete sequence; a token is its index."""
 
     tokens: Sequence[str]  # how each is shown
+    characters: Sequence[int]  # how many characters of the text each begins
 
-    def encode(self, text: str) -> list[int]: ...  # DataError for a character that is not in it
+    def encode(self, text: str) -> np.ndarray: ...  # (n,) int32; DataError for a character that is not in it
     def decode(self, tokens: Sequence[int]) -> str: ...
 
 
@@ -60,6 +61,8 @@ class Source(NamedTuple):
 class Split(Protocol):
     """Examples on the device, read by index."""
 
+    cuts: int  # ways in which a text falls into examples, index i + k * len(self) is example i of cut k; else 1
+
     def __len__(self) -> int: ...
     def batch(self, indices: Tensor | slice) -> Batch: ...
     def to(self, device: Any) -> Split: ...
@@ -93,8 +96,8 @@ class Metric(Protocol):
     floor: float | None  # greatest lower bound that holds for every prediction; None: unbounded below
     decide: Callable[[Tensor], Tensor] | None  # prediction -> classes (batch,) int64; None: nothing is decided
 
-    def rows(self, prediction: Tensor, batch: Batch) -> Tensor: ...  # (batch,) float32 or better
-    def reduce(self, rows: np.ndarray) -> float: ...  # (n,) float64 -> one number
+    def rows(self, prediction: Tensor, batch: Batch) -> Tensor: ...  # (batch,) or (batch, k), float32 or better
+    def reduce(self, rows: np.ndarray) -> float: ...  # (n,) or (n, k) float64 -> one number
     def constant_risk(self, targets: np.ndarray) -> float | None: ...  # least mean over all constant predictions
 
 

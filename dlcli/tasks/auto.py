@@ -9,6 +9,7 @@ from dlcli.protocols import DataSpec
 from dlcli.registry import register
 from dlcli.schema import Range
 from dlcli.tasks.classification import binary, multiclass
+from dlcli.tasks.language import language
 from dlcli.tasks.regression import regression
 from dlcli.tasks.supervised import Supervised, refuse_smoothing
 
@@ -20,11 +21,17 @@ def auto(
     loss: Literal["auto", "cross_entropy", "squared_error", "hinge"],
     label_smoothing: Annotated[float, Range(0, 1, open_high=True)],
 ) -> Supervised:
-    """Regression for numbers, binary for two classes, multiclass for more.
+    """Regression for numbers, binary for two classes, multiclass for more, language for tokens.
 
     `auto` is squared error for numbers and cross-entropy for classes (for two classes its single-score form, the
     logistic loss). A user meets UsageError for a loss of classes on a data set of numbers.
     """
+    if spec.vocabulary is not None and not spec.classes:
+        if loss not in ("auto", "cross_entropy"):
+            raise UsageError(
+                f"task.loss={loss} does not fit the tokens of data set {spec.name}", "use task.loss=cross_entropy"
+            )
+        return language(spec, label_smoothing=label_smoothing)
     if not spec.classes:
         if loss not in ("auto", "squared_error"):
             raise UsageError(

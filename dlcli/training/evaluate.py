@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dlcli.protocols import Split, Task
 
-CHUNK = 1000  # examples per forward pass; large enough to be fast, small enough for any memory
+CHUNK = 1000  # predictions per forward pass; large enough to be fast, small enough for any memory
 
 
 @torch.inference_mode()
@@ -18,6 +18,8 @@ def evaluate(
     model: nn.Module, task: Task, split: Split, chunk: int = CHUNK, collect: Callable[[Tensor], None] | None = None
 ) -> dict[str, np.ndarray]:
     """Per-example rows of every metric of the task, each (n,) float64. `collect` is handed each chunk's predictions."""
+    if task.spec.causal:  # an example makes a prediction at each position
+        chunk = max(1, chunk // task.spec.shape[0])
     was_training = model.training
     model.eval()
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}

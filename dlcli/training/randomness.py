@@ -34,13 +34,14 @@ class Batches:
     """Which examples each step reads: a fresh permutation per epoch, cut into whole batches.
 
     Differs: the remainder that fills no batch is left out of that epoch (another one each time), so that every step
-    has the same shape. Evaluation always sees every example.
+    has the same shape. Evaluation always sees every example. A text that falls into examples in several ways (`cuts`,
+    see `protocols.Split`) is cut anew for each epoch.
     """
 
-    def __init__(self, examples: int, batch_size: int, seed: int, device: torch.device):
+    def __init__(self, examples: int, batch_size: int, seed: int, device: torch.device, cuts: int = 1):
         assert 1 <= batch_size <= examples
         self.examples, self.batch_size, self.seed, self.device = examples, batch_size, seed, device
-        self.epoch_steps = examples // batch_size
+        self.cuts, self.epoch_steps = cuts, examples // batch_size
         self._epoch, self._order = -1, torch.empty(0)
 
     def indices(self, step: int) -> Tensor | slice:
@@ -51,5 +52,8 @@ class Batches:
         if epoch != self._epoch:
             # Drawn on the CPU whatever the device, so that the order of the data does not depend on it.
             generator = torch.Generator().manual_seed(stream(self.seed, "order", epoch))
-            self._epoch, self._order = epoch, torch.randperm(self.examples, generator=generator).to(self.device)
+            order = torch.randperm(self.examples, generator=generator)
+            if self.cuts > 1:
+                order += self.examples * torch.randint(self.cuts, (1,), generator=generator)
+            self._epoch, self._order = epoch, order.to(self.device)
         return self._order[position * self.batch_size : (position + 1) * self.batch_size]

@@ -58,7 +58,7 @@ def witnesses(
     if steps and not stopped():
         continue_training(model, run, optimizer, steps, stopped)
         yield witness(f"training continued {steps} steps, no regularizers, lr to 0", model, task, train)
-    if not stopped():
+    if model.head is not None and not stopped():
         refit_head(model, task, train)
         yield witness("the same with its last layer refit (convex, float64)", model, task, train)
 
@@ -100,7 +100,7 @@ def continue_training(
         model=model,
         learners=(learner,),
         augment=None,
-        batches=Batches(len(run.data.train), run.batches.batch_size, seed, run.device),
+        batches=Batches(len(run.data.train), run.batches.batch_size, seed, run.device, run.data.train.cuts),
         steps=steps,
         training=run.training._replace(precision="fp32", clip_norm=None),
         state=State(),
