@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from dlcli.datasets.files import reading, required
-from dlcli.datasets.table import GREATEST_CELLS, GREATEST_COLUMNS, Kind, Roles, Table, load, roles
+from dlcli.datasets.table import GREATEST_CELLS, GREATEST_COLUMNS, Roles, Table, load, roles, unusable
 from dlcli.datasets.wording import quote
 from dlcli.errors import DataError
 from dlcli.protocols import Source
@@ -45,7 +46,7 @@ def csv_table(
     def read_with_delimiter(path: Path, columns: Roles, texts: dict[str, bool]) -> Table:
         return read(path, columns.names, texts, chosen)
 
-    return load(read_with_delimiter, columns, file, validation_path, test_path, kind, f"file {path}")
+    return load(read_with_delimiter, columns, file, validation_path, test_path, kind, f"file {quote(path, 100)}")
 
 
 def header(path: Path, delimiter: str | None) -> list[str]:
@@ -65,11 +66,12 @@ def read(path: Path, names: list[str], texts: dict[str, bool], delimiter: str | 
 def _read(path: Path, names: list[str], texts: dict[str, bool], delimiter: str | None) -> Table:
     with reading(path) as handle:
         present, rows = _open(path, handle, delimiter)
-        absent = [name for name in names if name not in present]
+        places_of = {name: i for i, name in enumerate(present)}
+        absent = [name for name in names if name not in places_of]
         if absent:
             raise DataError(f"{quote(path, 80)} has no column {quote(absent[0])}", "every file needs the same columns")
         columns = {name: _Column(path, name, texts.get(name)) for name in names}
-        picked = [(columns[name], present.index(name)) for name in names]
+        picked = [(columns[name], places_of[name]) for name in names]
         places: list[int] = []
         while chunk := list(islice(rows, CHUNK)):
             lines = [line for line, _ in chunk]
@@ -86,26 +88,39 @@ def _read(path: Path, names: list[str], texts: dict[str, bool], delimiter: str |
 def _open(path: Path, handle: BinaryIO, delimiter: str | None) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """The header, and the rows with their line numbers."""
     lines = _lines(path, handle)
-    first = next(lines)
+    first = list(_until_text(lines))
     if delimiter is None:
-        delimiter = max(DELIMITERS, key=lambda candidate: first.count(candidate))
-    reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
-    rows = _rows(path, reader)
-    _, names = next(rows, (1, []))
+        unquoted = re.sub(r'"[^"]*"', "", first[-1])
+        delimiter = max(DELIMITERS, key=unquoted.count)
+    rows = _rows(path, csv.reader(chain(first, lines), delimiter=delimiter, strict=True))
+    line, names = next(rows, (1, []))
     names = [name.strip() for name in names]
     if len(names) < 2:
         raise DataError(
-            f"{quote(path, 80)}, line 1: one column only, with delimiter {quote(delimiter)}",
+            f"{quote(path, 80)}, line {line}: one column only, with delimiter {quote(delimiter)}",
             "the first line must name the columns; set dataset.delimiter to comma, semicolon, tab or bar",
         )
-    if all(_is_number(name) for name in names):
-        raise DataError(f"{quote(path, 80)}, line 1: numbers where the names of the columns should be", "add a header")
+    if not _are_names(names):
+        raise DataError(
+            f"{quote(path, 80)}, line {line}: numbers where the names of the columns should be",
+            "add a first line that names the columns",
+        )
     return names, rows
 
 
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+def _until_text(lines: Iterator[str]) -> Iterator[str]:
+    """Empty lines, and the first that is not."""
+    for line in lines:
+        yield line
+        if line.strip():
+            return
+
+
+def _are_names(names: list[str]) -> bool:
+    """Whether a first line is a header. Numbers among the names must count up from 0 or 1, as those of pixels do."""
+    numbers = [float(name) for name in names if _is_number(name)]
+    counting = [numbers[0] + i for i in range(len(numbers))] if numbers else []
+    return not numbers or (len(numbers) < len(names) and numbers[0] in (0, 1) and numbers == counting)
 
 
 def _lines(path: Path, handle: BinaryIO) -> Iterator[str]:
@@ -128,7 +143,7 @@ def _lines(path: Path, handle: BinaryIO) -> Iterator[str]:
             ) from fault
 
 
-def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of each row, all of one length; empty lines are passed over."""
     width = None
     line = 1
@@ -183,6 +198,8 @@ class _Column:
                 number = _is_number(text)
                 self.numbers += number
                 if not number and self.strange is None:
+                    if _is_number(text.replace(",", ".", 1)):
+                        raise self._fault(line, f"{quote(text, 30)} has a comma", "write numbers with a decimal point")
                     self.strange = line, text
             texts[i] = self.known.setdefault(text, text)
         if self.text is False:
@@ -204,11 +221,11 @@ class _Column:
         raise self._fault(line, f"{quote(text, 30)} is no number", "the column holds numbers; correct this cell")
 
     def _check_finite(self, numbers: np.ndarray, cells: list[str], lines: list[int]) -> None:
-        bad = np.flatnonzero(~np.isfinite(numbers))
+        bad = unusable(numbers)
         if len(bad):
             i = int(bad[0])
             missing = cells[i].strip().lower() in MISSING
-            reason = "missing" if missing else f"{quote(cells[i], 30)} is not finite"
+            reason = "missing" if missing else f"{quote(cells[i], 30)} is not finite, or beyond float32"
             raise self._fault(lines[i], reason, "fill in or drop such rows, or leave the column out")
 
     def _fault(self, line: int, reason: str, hint: str) -> DataError:

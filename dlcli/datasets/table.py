@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from dlcli.datasets import targets
+from dlcli.datasets.split_names import SPLITS
+from dlcli.datasets.targets import Kind
 from dlcli.datasets.wording import count, quote
 from dlcli.errors import DataError
 from dlcli.protocols import Examples, Source
 
-Kind = Literal["auto", "classification", "regression"]
-SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 GREATEST_COLUMNS = 20_000
-GREATEST_CELLS = 1 << 29  # 2 GiB as float32
+GREATEST_CELLS = 1 << 28  # 2 GiB as float64
+GREATEST_NUMBER = float(np.finfo(np.float32).max)
 GREATEST_CATEGORIES = 1000  # of one column; more is an identifier or free text
-MOST_INTEGER_CLASSES = 50  # whole-number targets with more distinct values are read as a regression
+IDENTIFYING = 0.5  # a text column with more different values than this share of its rows gets a note
 
 
 class Table(NamedTuple):
@@ -49,6 +51,12 @@ class Roles(NamedTuple):
         return [*self.features, self.target, *([self.split] if self.split is not None else [])]
 
 
+def unusable(numbers: np.ndarray) -> np.ndarray:
+    """Rows of numbers that are missing, infinite or too large for the float32 that models compute in."""
+    with np.errstate(invalid="ignore"):
+        return np.flatnonzero(~(np.abs(numbers) <= GREATEST_NUMBER))
+
+
 Read = Callable[[Path, Roles, dict[str, bool]], Table]  # (file, roles, column -> is it a text) -> table
 
 
@@ -56,19 +64,28 @@ def roles(path: Path, names: list[str], target: str | int, split: str | None, fe
     """Find the columns. DataError, with the nearest name, where one is not in the table."""
     if len(names) > GREATEST_COLUMNS:
         raise DataError(f"{quote(path, 80)} has {len(names)} columns; at most {GREATEST_COLUMNS} are read")
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise DataError(f"{quote(path, 80)}: column {quote(name)} occurs twice", "rename one of them")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(
+            f"{quote(path, 80)}: column {quote(twice)} occurs twice", "does the first line name the columns? rename one"
+        )
     if isinstance(target, int):
         if not -len(names) <= target < len(names):
             raise DataError(f"{quote(path, 80)} has {len(names)} columns; there is no target {target}", _listed(names))
         target = names[target]
-    chosen = [name for name in names if name not in (target, split)] if features is None else features
+    if target == split:
+        raise DataError(f"column {quote(target)} is both target and split", "set dataset.target to another column")
+    if features is None:
+        chosen = [name for name in names if name not in (target, split)]
+    else:
+        chosen = list(dict.fromkeys(features))
+    present = set(names)
     for name in [target, *chosen, *([split] if split is not None else [])]:
-        if name not in names:
+        if name not in present:
             raise DataError(f"{quote(path, 80)} has no column {quote(name)}", _suggestion(name, names))
-    if target in chosen:
-        raise DataError(f"column {quote(target)} is both target and feature", "take it out of dataset.features")
+    for name, role in ((target, "target"), (split, "split")):
+        if name in chosen:
+            raise DataError(f"column {quote(name)} is both {role} and feature", "take it out of dataset.features")
     if not chosen:
         raise DataError(f"{quote(path, 80)} has no feature column beside {quote(target)}", _listed(names))
     if "" in chosen:
@@ -107,16 +124,17 @@ def load(
             if name in parts:
                 raise DataError(f"the {name} split is given twice", f"drop dataset.{name}_path or dataset.split")
             parts[name] = read(Path(path).expanduser(), without_split, texts)
-    targets, classes, notes = encode_targets({name: part for name, part in parts.items()}, roles.target, kind)
+    found = {name: part.columns[roles.target] for name, part in parts.items()}
+    encoded = targets.encode(found, kind, lambda name, row: parts[name].where(row, roles.target))
     features = Encoder(parts["train"], roles.features)
-    examples = {name: Examples(features.encode(part, name), targets[name]) for name, part in parts.items()}
+    examples = {name: Examples(features.encode(part, name), encoded.parts[name]) for name, part in parts.items()}
     return Source(
         train=examples["train"],
         validation=examples.get("validation"),
         test=examples.get("test"),
-        classes=classes,
+        classes=encoded.classes,
         origin=origin,
-        notes=(*notes, *features.notes),
+        notes=(*encoded.notes, *features.notes),
     )
 
 
@@ -133,55 +151,8 @@ def _divide(table: Table, column: str) -> dict[str, Table]:
     return parts
 
 
-def encode_targets(
-    parts: dict[str, Table], column: str, kind: Kind
-) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[str, ...]]:
-    """Targets per split, names of the classes (none for a regression), notes. Classes are sorted."""
-    train = parts["train"].columns[column]
-    chosen, notes = _kind(train, kind)
-    if chosen == "regression":
-        if train.dtype == object:
-            table = parts["train"]
-            raise DataError(
-                f"{table.where(0, column)}: {quote(train[0], 30)} is no number, as a regression needs",
-                "set dataset.kind=classification, or clean the column",
-            )
-        return {name: part.columns[column][:, None] for name, part in parts.items()}, (), notes
-    values = np.unique(train)
-    targets = {}
-    for name, part in parts.items():
-        found = part.columns[column]
-        places = np.minimum(np.searchsorted(values, found), len(values) - 1)
-        strange = np.flatnonzero(values[places] != found)
-        if len(strange):
-            row = int(strange[0])
-            raise DataError(
-                f"{part.where(row, column)}: class {quote(_name(found[row]), 30)} is not in the training split",
-                f"{count(len(values), 'class').replace('classs', 'classes')}, from {quote(_name(values[0]), 30)} "
-                f"to {quote(_name(values[-1]), 30)}",
-            )
-        targets[name] = places
-    return targets, tuple(_name(value) for value in values), notes
-
-
-def _kind(values: np.ndarray, kind: Kind) -> tuple[str, tuple[str, ...]]:
-    if kind != "auto":
-        return kind, ()
-    if values.dtype == object:
-        return "classification", ()
-    distinct = len(np.unique(values))
-    whole = bool(np.all(values == np.floor(values)))
-    if whole and distinct <= MOST_INTEGER_CLASSES and 2 * distinct <= len(values):
-        return "classification", (f"the {distinct} whole-number targets are read as classes (dataset.kind=auto)",)
-    return "regression", ("the numeric target is read as a regression (dataset.kind=auto)",)
-
-
-def _name(value: object) -> str:
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
-
-
 class Encoder:
-    """Feature columns as one float32 matrix: numbers as they are, texts one-hot over the training categories."""
+    """Feature columns as one matrix: numbers as they are, texts one-hot over the training categories."""
 
     def __init__(self, train: Table, features: list[str]):
         self.features = features
@@ -193,18 +164,26 @@ class Encoder:
                 categories = np.unique(values)
                 if len(categories) > GREATEST_CATEGORIES:
                     raise DataError(
-                        f"{quote(train.path, 60)}: text column {quote(name, 30)} has {len(categories)} different values",
+                        f"{quote(train.path, 60)}: text column {quote(name)} has {len(categories)} different values",
                         "leave identifiers and free text out of dataset.features; decimal commas must become points",
+                    )
+                if len(categories) > max(2, IDENTIFYING * len(values)):
+                    self.notes.append(
+                        f"text column {quote(name, 30)} has {len(categories)} different values in {len(values)} rows; "
+                        f"is it an identifier? dataset.features can leave it out"
                     )
                 self.categories[name] = categories
         self.width = sum(len(self.categories.get(name, "1")) for name in features)
 
     def encode(self, table: Table, split: str) -> np.ndarray:
-        """-> (rows, width) float32. A category that training never saw becomes zeros, and a note."""
+        """-> (rows, width) float64: times and identifiers lose digits as float32 before they are standardized.
+
+        A category that training never saw becomes zeros, and a note.
+        """
         rows = len(table.places)
         if rows * self.width > GREATEST_CELLS:
             raise DataError(f"{quote(table.path, 60)}: {rows} rows of {self.width} inputs are too many for memory")
-        matrix, start = np.zeros((rows, self.width), np.float32), 0
+        matrix, start = np.zeros((rows, self.width)), 0
         for name in self.features:
             values = table.columns[name]
             if name not in self.categories:
