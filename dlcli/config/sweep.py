@@ -102,7 +102,7 @@ def _folders(points: list[list[str]]) -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
     for point in points:
-        name = NOT_IN_FOLDER.sub("_", QUOTES.sub("", ",".join(point)))[:LONGEST_FOLDER].strip("._") or "run"
+        name = NOT_IN_FOLDER.sub("_", QUOTES.sub("", ",".join(point)))[:LONGEST_FOLDER] or "run"
         number = 1
         unique = name
         while unique.lower() in taken:  # some file systems do not tell upper from lower case
