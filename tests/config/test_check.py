@@ -202,6 +202,11 @@ def test_numbers_as_people_type_them(here, override, value):
     assert lr == value and isinstance(lr, float)
 
 
+def test_target_is_a_setting_where_a_data_set_has_one(here):
+    table = config.load_checked(["dataset=csv", "dataset.path=my.csv", "dataset.target=label"])["dataset"]
+    assert (table["path"], table["target"]) == ("my.csv", "label")
+
+
 @pytest.mark.parametrize("name", ["run 1", "größe", "a.b-c_d", "実験", "x" * 100])
 def test_names_as_people_choose_them(here, name):
     assert config.load_checked([f"name='{name}'"])["name"] == name

