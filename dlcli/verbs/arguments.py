@@ -11,7 +11,7 @@ from dlcli import registry
 
 def add_composition(parser: ArgumentParser) -> None:
     """What a configuration is composed from."""
-    parser.add_argument("overrides", nargs="*", metavar="GROUP=NAME | KEY=VALUE", help="what differs from the default")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="GROUP=NAME | KEY=VALUE", help="what differs from the default")
     parser.add_argument("--config-dir", "-cd", type=Path, metavar="DIR", help="your YAML files, in place of ./conf")
     add_plugins(parser)
 

@@ -15,7 +15,7 @@ from dlcli.verbs.train import print_run
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="directory of a run or of a sweep")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="what may change: training.epochs=40 ...")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help="what may change: training.epochs=40 ...")
     shared.add_plugins(parser)
 
 
