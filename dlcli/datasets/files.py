@@ -32,11 +32,12 @@ def reading(path: Path) -> Iterator[BinaryIO]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as fault:  # ValueError: NUL in the path
         raise unreadable(path, fault) from fault
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+        raise DataError(f"{quote(path, 100)} is {kind}", "name a data file")
     with os.fdopen(descriptor, "rb") as handle:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise DataError(f"{quote(path, 100)} is {kind}", "name a data file")
         if status.st_size == 0:
             raise DataError(f"{quote(path, 100)} is empty", "copy or download the file again")
         try:

@@ -210,8 +210,9 @@ def _floats(array: np.ndarray) -> np.ndarray:
 def _check_finite(where: str, numbers: np.ndarray) -> None:
     if not np.isfinite(numbers.min()) or not np.isfinite(numbers.max()):
         place = np.argwhere(~np.isfinite(numbers))[0]
+        column = f", column {quote(place[1:].tolist(), 30)[2:-2]}" if len(place) > 1 else ""
         raise DataError(
-            f"{where}, row {place[0]} (from 0): {numbers[tuple(place)]} at {quote(place[1:].tolist(), 30)[1:-1]}",
+            f"{where}, row {place[0]}{column} (from 0): {numbers[tuple(place)]} is not finite",
             "fill in or drop such rows",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from dlcli.errors import DataError
 from dlcli.protocols import Source
 from dlcli.registry import register
 
-GREATEST_UNPACKED = 8 << 30  # bytes of the chosen columns, as the file declares them
+GREATEST_UNPACKED = 8 << 30  # bytes of the chosen columns
+BATCH = 1 << 16  # rows at a time
 INDEX = "__index_level_"  # pandas keeps the numbers of the rows in such columns; they are no features
 
 
@@ -46,6 +47,7 @@ def header(path: Path) -> list[str]:
 def read(path: Path, columns: Roles, texts: dict[str, bool]) -> Table:
     """The columns that have a role. DataError for damage, missing or infinite cells, types that are no inputs."""
     with _opened(path, []) as file:
+        declared = _declared_rows(path, file, columns.names)
         are_texts = {name: _is_text(path, file.schema_arrow, name) for name in columns.names}
     for name, is_text in are_texts.items():
         if texts.get(name, is_text) != is_text:
@@ -54,15 +56,24 @@ def read(path: Path, columns: Roles, texts: dict[str, bool]) -> Table:
                 f"{quote(path, 60)}, column {quote(name, 30)}: {kinds[0]}, where training has {kinds[1]}",
                 "every file needs the same types",
             )
+    found: dict[str, list[np.ndarray]] = {name: [] for name in columns.names}
+    known: dict[str, str] = {}  # one object per different text
     # As dictionaries, so that a text that fills a billion rows is kept once.
     with _opened(path, [name for name, is_text in are_texts.items() if is_text]) as file:
-        _check_size(path, file, columns.names)
-        table = file.read(columns=columns.names)
-        if table.num_rows != file.metadata.num_rows:
-            raise ValueError(f"{table.num_rows} rows, {file.metadata.num_rows} declared")
-        convert = {True: _texts, False: _numbers}
-        found = {name: convert[is_text](path, name, table.column(name)) for name, is_text in are_texts.items()}
-    return Table(path, found, "row", np.arange(1, table.num_rows + 1))
+        rows = size = 0
+        for batch in file.iter_batches(BATCH, columns=columns.names):
+            batch.validate(full=True)  # places in dictionaries, texts as UTF-8
+            size += batch.nbytes
+            if size > GREATEST_UNPACKED:
+                raise DataError(f"{quote(path, 80)} unpacks to too much for memory", "choose dataset.features")
+            for name, is_text in are_texts.items():
+                cells = Cells(path, name, rows, batch.column(name))
+                found[name].append(_texts(cells, known) if is_text else _numbers(cells))
+            rows += batch.num_rows
+        if rows != declared:
+            raise ValueError(f"{rows} rows, {declared} declared")
+    values = {name: np.concatenate(chunks) for name, chunks in found.items()}
+    return Table(path, values, "row", np.arange(1, rows + 1))
 
 
 @contextmanager
@@ -74,7 +85,7 @@ def _opened(path: Path, dictionaries: list[str]) -> Iterator[Any]:
     with reading(path) as handle:
         try:
             yield ParquetFile(handle, read_dictionary=dictionaries, page_checksum_verification=True)
-        except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as fault:
+        except (pyarrow.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError) as fault:
             raise DataError(
                 f"{quote(path, 80)} is no readable parquet file: {quote(fault, 80)[1:-1]}",
                 "write the file again, for example with pyarrow.parquet.write_table",
@@ -99,59 +110,69 @@ def _is_text(path: Path, schema: Any, name: str) -> bool:
     return False
 
 
-def _check_size(path: Path, file: Any, names: list[str]) -> None:
-    """Before anything is read: a few kilobytes can declare a billion rows."""
-    metadata = file.metadata
-    if metadata.num_rows < 1:
+def _declared_rows(path: Path, file: Any, names: list[str]) -> int:
+    """Judged before anything is read: a few kilobytes can declare a billion rows.
+
+    Nothing else of the metadata is looked at: pyarrow 26 ends the process where row groups of a damaged file are.
+    """
+    rows = file.metadata.num_rows
+    if rows < 1:
         raise DataError(f"{quote(path, 80)} has no rows", "write the file again, with its examples")
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    chunks = (group.column(i) for group in groups for i in range(group.num_columns))
-    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in names)
-    if metadata.num_rows * len(names) > GREATEST_CELLS or unpacked > GREATEST_UNPACKED:
+    if rows * len(names) > GREATEST_CELLS:
         raise DataError(
-            f"{quote(path, 80)} declares {metadata.num_rows} rows of {len(names)} columns, too many for memory",
+            f"{quote(path, 80)} declares {rows} rows of {len(names)} columns, too many for memory",
             "choose dataset.features, or write fewer rows",
+        )
+    return rows
+
+
+class Cells(NamedTuple):
+    """One column of a batch of rows."""
+
+    path: Path
+    name: str
+    start: int  # rows before the batch
+    values: Any  # an array of pyarrow
+
+    def fault(self, bad: np.ndarray, reason: str) -> DataError:
+        """bad: (rows,) where a cell is not usable; the first of them is named."""
+        row = self.start + int(bad.argmax()) + 1
+        return DataError(
+            f"{quote(self.path, 60)}, row {row}, column {quote(self.name, 30)}: {reason}",
+            "fill in or drop such rows, or leave the column out",
         )
 
 
-def _texts(path: Path, name: str, column: Any) -> np.ndarray:
-    """A column of pyarrow -> (rows,) objects of str."""
+def _texts(cells: Cells, known: dict[str, str]) -> np.ndarray:
+    """-> (rows,) objects of str"""
     from pyarrow import types
 
-    _refuse_nulls(path, name, column)
+    column = _without_nulls(cells)
     encoded = column if types.is_dictionary(column.type) else column.dictionary_encode()
-    encoded = encoded.unify_dictionaries().combine_chunks()
-    known = np.array([text.strip() for text in encoded.dictionary.to_pylist()], object)
-    values = known[encoded.indices.to_numpy()]
-    empty = np.flatnonzero(values == "")
-    if len(empty):
-        raise _cell(path, int(empty[0]), name, "missing")
+    texts = [text.strip() for text in encoded.dictionary.to_pylist()]
+    values = np.array([known.setdefault(text, text) for text in texts], object)[encoded.indices.to_numpy()]
+    if (empty := values == "").any():
+        raise cells.fault(empty, "missing")
     return values
 
 
-def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
-    """A column of pyarrow -> (rows,) float64."""
+def _numbers(cells: Cells) -> np.ndarray:
+    """-> (rows,) float64"""
     from pyarrow import float64, types
 
-    _refuse_nulls(path, name, column)
+    column = _without_nulls(cells)
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if types.is_decimal(column.type):
         column = column.cast(float64(), safe=False)
-    numbers = column.to_numpy().astype(np.float64)
-    bad = unusable(numbers)
-    if len(bad):
-        raise _cell(path, int(bad[0]), name, f"{numbers[bad[0]]:g} is not finite, or beyond float32")
+    numbers = column.to_numpy(zero_copy_only=False).astype(np.float64)
+    if len(bad := unusable(numbers)):
+        place = np.arange(len(numbers)) == bad[0]
+        raise cells.fault(place, f"{numbers[bad[0]]:g} is not finite, or beyond float32")
     return numbers
 
 
-def _refuse_nulls(path: Path, name: str, column: Any) -> None:
-    if column.null_count:
-        raise _cell(path, int(np.flatnonzero(column.is_null().to_numpy())[0]), name, "missing")
-
-
-def _cell(path: Path, row: int, name: str, reason: str) -> DataError:
-    return DataError(
-        f"{quote(path, 60)}, row {row + 1}, column {quote(name, 30)}: {reason}",
-        "fill in or drop such rows, or leave the column out",
-    )
+def _without_nulls(cells: Cells) -> Any:
+    if cells.values.null_count:
+        raise cells.fault(cells.values.is_null().to_numpy(zero_copy_only=False), "missing")
+    return cells.values
