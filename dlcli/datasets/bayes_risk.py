@@ -14,6 +14,7 @@ PANEL = 16  # nodes of a Gauss-Legendre panel
 REACH = 9.0  # deviations beyond which a Gaussian is left out, mass 1e-18
 STEPS = 12  # grid points per deviation; more than smooth integrands need, for the kinks of the error
 GREATEST_WORK = 1e10  # multiplications, about two seconds
+TURN = np.array([[np.cos(1), np.sin(1)], [-np.sin(1), np.cos(1)]])  # the grid must not run along a kink
 TINY = 1e-300  # mass of a grid cell that is left out
 ROWS = 64  # of the grid at a time
 
@@ -46,14 +47,14 @@ def of_blurred_curves(curve: Curve, classes: int, length: float, noise: float) -
     products; the trapezoidal rule on it converges fast because densities are smooth. None where the noise is so
     small that the grid would take too long.
     """
-    outline = np.concatenate([curve(np.full(200, k), np.linspace(0, 1, 200)) for k in range(classes)])
+    outline = np.concatenate([curve(np.full(200, k), np.linspace(0, 1, 200)) @ TURN for k in range(classes)])
     low, high = outline.min(0) - REACH * noise, outline.max(0) + REACH * noise
     step = noise / STEPS
     with np.errstate(over="ignore"):
         if (2 * length / noise + 64) * np.prod((high - low) / step) * classes > GREATEST_WORK:
             return None
     nodes, weights = panels(int(2 * length / noise) + 64)
-    curves = [curve(np.full(len(nodes), k), nodes) for k in range(classes)]
+    curves = [curve(np.full(len(nodes), k), nodes) @ TURN for k in range(classes)]
     first, second = (np.arange(low[axis], high[axis] + step, step) for axis in (0, 1))
     scale = step * step / (2 * np.pi * noise * noise)
     right = [np.exp(-0.5 * ((points[:, 1:] - second) / noise) ** 2) for points in curves]  # (nodes, grid)
