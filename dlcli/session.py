@@ -48,11 +48,16 @@ def train_in(
     with accounted(directory, None), machine_faults():
         run = prepare(config, stop)
         begin(directory, config, argv, run)
-        return carry_out(run, config, directory, None, stop, say)
+        return carry_out(run, config, directory, None, stop, say, watched=False)
 
 
 def resume(
-    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, say: Callable[[str], None]
+    directory: RunDirectory,
+    config: Config,
+    argv: Sequence[str],
+    stop: Stop,
+    say: Callable[[str], None],
+    watched: bool = True,
 ) -> dict[str, Any]:
     """Go on from the newest good checkpoint, or from the start if none was ever acknowledged."""
     with machine_faults():
@@ -62,7 +67,7 @@ def resume(
             step = restore(run, config, directory, say)
         directory.write_config(configs.text(config))
         directory.write_command(list(argv))
-        return carry_out(run, config, directory, step, stop, say)
+        return carry_out(run, config, directory, step, stop, say, watched)
 
 
 def prepare(config: Config, stop: Stop, threads: int | None = None) -> Run:
@@ -93,14 +98,23 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def carry_out(
-    run: Run, config: Config, directory: RunDirectory, step: int | None, stop: Stop, say: Callable[[str], None]
+    run: Run,
+    config: Config,
+    directory: RunDirectory,
+    step: int | None,
+    stop: Stop,
+    say: Callable[[str], None],
+    watched: bool = True,
 ) -> dict[str, Any]:
-    """Train to the end and conclude. step: where a resumed run stands; None starts anew."""
+    """Train to the end and conclude. step: where a resumed run stands; None starts anew.
+
+    watched: whether each evaluation prints a line; the jobs of a sweep leave that to the sweep.
+    """
     identity = identify(run, config, directory)
     with (
         accounted(directory, run),
         Tracker(directory.path, step) as tracker,
-        ProgressDisplay() as display,
+        ProgressDisplay(lines=watched) as display,
     ):
         for line in headline(run, directory.path):
             say(line)

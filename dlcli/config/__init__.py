@@ -15,6 +15,8 @@ from dlcli.config.catalogue import defaults, experiments, options, spelled
 from dlcli.config.folders import shown
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from dlcli.config.sweep import Sweep
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "load_saved",
     "open_sweep",
     "options",
+    "plain_checked",
     "shown",
     "spelled",
     "text",
@@ -51,6 +54,13 @@ def load_saved(path: Path, overrides: Sequence[str] = (), config_dir: Path | Non
     file = yaml_file.read(path)
     saved = checks.checked(file.data, {key: f"{file.path}:{line}" for key, line in file.lines.items()})
     return load_checked(overrides, config_dir, saved) if overrides else saved
+
+
+def plain_checked(job: DictConfig) -> dict[str, Any]:
+    """The config of one job of a sweep, as Hydra's launchers hand it over."""
+    from dlcli.config import composition
+
+    return checks.checked(composition.plain(job), {})
 
 
 def text(config: dict[str, Any]) -> str:

@@ -76,7 +76,7 @@ def shown(risk: Mapping[str, Any] | None) -> str:
 def labels(runs: Sequence[Run]) -> list[str]:
     """What sets each run apart, as short as it stays clear: `sgd lr=0.1 seed=0`; the directory if nothing does."""
     configs = [run["config"] for run in runs]
-    keys = differing(configs)
+    keys = [key for key in differing(configs) if not follows(key, configs)]
     last = [key.rsplit(".", 1)[-1] for key in keys]
     short = [end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)]
 
@@ -89,6 +89,17 @@ def labels(runs: Sequence[Run]) -> list[str]:
         )
 
     return [label(run["config"]) or run["path"] for run in runs]
+
+
+def follows(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a setting says no more than the component it belongs to, as `optimizer.lr` where each has its own one."""
+    component = key.partition(".")[0]
+    if component not in differing(configs):
+        return False
+    values: dict[Any, set[str]] = {}
+    for config in configs:
+        values.setdefault(config.get(component), set()).add(repr(config.get(key)))
+    return key != component and all(len(found) == 1 for found in values.values())
 
 
 def comparable(summary: Mapping[str, Any]) -> tuple[str, ...]:

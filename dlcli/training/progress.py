@@ -24,7 +24,9 @@ class ProgressDisplay:
     No thread redraws the bar: `advance` does, at most four times a second, so small models lose no time to it.
     """
 
-    def __init__(self, stream: TextIO | None = None):
+    def __init__(self, stream: TextIO | None = None, lines: bool = True):
+        """lines: whether `epoch_line` shows anything."""
+        self._lines = lines
         self._stream = sys.stdout if stream is None else stream
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
@@ -68,6 +70,8 @@ class ProgressDisplay:
 
     def epoch_line(self, text: str) -> None:
         """A line that stays."""
+        if not self._lines:
+            return
         if self._bar is not None:
             self._guard(lambda: self._bar.console.print(escaped(text), markup=False, highlight=False, soft_wrap=True))
         elif not self._gone:

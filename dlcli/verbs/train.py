@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> int:
     if arguments.multirun:
         from dlcli.verbs import sweep
 
-        return sweep.run(arguments.overrides, arguments.config_dir)
+        return sweep.run(arguments.overrides, arguments.config_dir, arguments.source, arguments.plugin)
     if arguments.source is not None:
         config = configs.load_saved(arguments.source / "config.yaml", arguments.overrides)
     else:

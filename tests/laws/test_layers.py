@@ -31,6 +31,7 @@ ROWS = {
     "conclude": 5,
     "session": 6,
     "revisit": 7,
+    "sweeps": 7,
     "verbs": 8,
     "cli": 9,
 }

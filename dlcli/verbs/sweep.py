@@ -1,0 +1,121 @@
+"""`dlcli train -m`: many runs from one command line, through the sweeper and launcher plugins of Hydra."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dlcli import config as configs
+from dlcli.errors import SweepFailed, UsageError
+
+SWEEP = "sweep.json"  # what a resumed sweep is composed from again
+
+
+def run(overrides: Sequence[str], config_dir: Path | None, source: Path | None, plugins: Sequence[str]) -> int:
+    saved = configs.load_saved(source / "config.yaml") if source else None
+    sweep = configs.open_sweep(overrides, config_dir, saved)  # every job is checked before the first begins
+    from dlcli.training.directory import claim, claim_exact
+    from dlcli.training.durable import replace
+
+    first = sweep.jobs[0].config
+    root = (
+        claim_exact(first["run_dir"])
+        if first["run_dir"]
+        else claim(first["output_root"], sweep_name(first), first["seed"])
+    )
+    if saved is not None:
+        replace(root / "base.yaml", configs.text(saved).encode())
+    description = {"overrides": list(overrides), "config_dir": config_dir and str(config_dir.absolute())}
+    replace(root / SWEEP, json.dumps(description, indent=2).encode())
+    return carry_out(sweep, root, plugins)
+
+
+def resume(root: Path, overrides: Sequence[str], plugins: Sequence[str]) -> int:
+    """What is left of a sweep: finished jobs are kept, started ones go on, failed ones are tried again."""
+    if overrides:
+        raise UsageError(
+            "a sweep is resumed as it was started", "resume one of its runs to change settings, or start anew"
+        )
+    described = read_description(root)
+    saved = configs.load_saved(root / "base.yaml") if (root / "base.yaml").is_file() else None
+    folder = described["config_dir"]
+    sweep = configs.open_sweep(described["overrides"], folder and Path(folder), saved)
+    return carry_out(sweep, root.absolute(), plugins)
+
+
+def read_description(root: Path) -> dict[str, Any]:
+    from dlcli.report.summary import read_object
+
+    described = read_object(root / SWEEP)
+    if not isinstance(described.get("overrides"), list) or not all(isinstance(o, str) for o in described["overrides"]):
+        raise UsageError(f"{root / SWEEP} is damaged", "start the sweep again")
+    return {"config_dir": None, **described}
+
+
+def carry_out(sweep: configs.Sweep, root: Path, plugins: Sequence[str]) -> int:
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.plugins import Plugins
+    from hydra.types import HydraContext
+
+    from dlcli.training.lock import Lock
+    from dlcli.training.tracker import tensorboard_command
+
+    lock = Lock(root)
+    lock.acquire()
+    try:
+        sweep.into(root)
+        shown = configs.shown(root)
+        print(f"sweep  {len(sweep.jobs)} jobs in {shown}\nwatch  {tensorboard_command(shown)}", flush=True)
+        context = HydraContext(config_loader=sweep.loader, callbacks=Callbacks())
+        task = partial(job, root=root, total=len(sweep.jobs), plugins=tuple(plugins))
+        sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=sweep.master)
+        batches = sweeper.sweep(arguments=sweep.arguments)
+    finally:
+        lock.release()
+    outcomes = [ended.return_value for batch in batches for ended in batch]
+    return conclude(root, outcomes)
+
+
+def job(config: Any, *, root: Path, total: int, plugins: Sequence[str]) -> Any:
+    """One job, in whatever process the launcher runs it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from dlcli import sweeps
+    from dlcli.errors import Interrupted
+    from dlcli.verbs.arguments import import_plugins
+
+    import_plugins(plugins)
+    node = HydraConfig.get()
+    folder, number = Path(node.runtime.output_dir), node.job.num + 1
+    try:
+        outcome = sweeps.run_job(folder, configs.plain_checked(config), lambda text: None)
+    except Interrupted as fault:
+        raise sweeps.interrupted(root, total - number + 1, fault) from None
+    print(sweeps.line(number, total, outcome, folder), flush=True)
+    return outcome
+
+
+def conclude(root: Path, outcomes: Sequence[Any]) -> int:
+    """The table of all runs, results.csv, and what failed."""
+    from rich.console import Console
+
+    from dlcli.report.comparison import print_comparison
+    from dlcli.report.results import results_csv
+    from dlcli.report.summary import read_run
+    from dlcli.training.durable import replace
+
+    runs = [read_run(root / outcome.folder) for outcome in outcomes]
+    replace(root / "results.csv", results_csv(runs).encode())
+    print()
+    print_comparison(runs, Console())
+    print(f"\ntable: {configs.shown(root / 'results.csv')}\nagain: dlcli report {configs.shown(root)}")
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        raise SweepFailed(
+            f"{len(failed)} of {len(outcomes)} jobs failed, the first: {failed[0].folder}: {failed[0].reason}",
+            f"each has a train.log in its folder; try them again with: dlcli resume {configs.shown(root)}",
+        )
+    return 0
