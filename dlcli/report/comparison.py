@@ -92,14 +92,15 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 
 def follows(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a setting says no more than the component it belongs to, as `optimizer.lr` where each has its own one."""
+    """Whether a setting says no more than its component: `optimizer.lr`, where each optimizer has its own one."""
     component = key.partition(".")[0]
-    if component not in differing(configs):
+    if component == key or component not in differing(configs):
         return False
     values: dict[Any, set[str]] = {}
     for config in configs:
-        values.setdefault(config.get(component), set()).add(repr(config.get(key)))
-    return key != component and all(len(found) == 1 for found in values.values())
+        if key in config:
+            values.setdefault(config.get(component), set()).add(repr(config[key]))
+    return all(len(found) == 1 for found in values.values())
 
 
 def comparable(summary: Mapping[str, Any]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ def run(overrides: Sequence[str], config_dir: Path | None, source: Path | None, 
     root = (
         claim_exact(first["run_dir"])
         if first["run_dir"]
-        else claim(first["output_root"], sweep_name(first), first["seed"])
+        else claim(first["output_root"], first["name"] or "sweep", first["seed"])
     )
     if saved is not None:
         replace(root / "base.yaml", configs.text(saved).encode())

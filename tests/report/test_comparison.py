@@ -29,10 +29,10 @@ def test_only_what_differs_names_a_row(write_run, summary):
     assert labels(runs) == ["lr=0.1", "lr=0.2"]
 
 
-def test_a_component_is_named_by_its_name_alone(write_run, summary):
-    configs = [{"model": {"name": "mlp", "width": 8}}, {"model": {"name": "cnn", "blocks": 2}}]
+def test_a_component_is_named_by_its_name_and_by_what_varies_with_it(write_run, summary):
+    configs = [{"model": {"name": "mlp", "width": w}} for w in (8, 16)] + [{"model": {"name": "cnn", "blocks": 2}}]
     runs = [run(write_run, str(i), config, summary) for i, config in enumerate(configs)]
-    assert labels(runs) == ["mlp width=8", "cnn blocks=2"]
+    assert labels(runs) == ["mlp width=8", "mlp width=16", "cnn"]
 
 
 def test_settings_of_the_same_name_keep_their_group(write_run, summary):
