@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ def conclude(
         data=run.data.facts,
         function_class={**build.class_key(config, run.task), "parameters": count_parameters(run)},
         keys=keys(run, config),
-        risks=risk_estimates(run, evaluated),
+        risks=risk_estimates(run, evaluated, parts),
         decomposition={name: record.to_json(part) for name, part in parts.items()},
         diagnosis=diagnose(parts["loss"], parts.get("error")),
         timing=run.state.seconds,
@@ -222,14 +222,21 @@ def keep_witnesses(directory: RunDirectory, ladder: list[Witness], parts: dict[s
             replace(path, rung.weights)
 
 
-def risk_estimates(run: Run, evaluated: Evaluated) -> dict[str, dict[str, Any]]:
-    """A train risk is known, those of the other splits are estimates of the distribution's."""
+def risk_estimates(
+    run: Run, evaluated: Evaluated, parts: Mapping[str, Decomposition] | None = None
+) -> dict[str, dict[str, Any]]:
+    """A train risk is known, those of the other splits are estimates of the distribution's.
+
+    parts: decompositions, which hold the estimates of the test split already.
+    """
     found: dict[str, dict[str, Any]] = {}
     for split, metrics in evaluated.rows.items():
         found[split] = {}
         for name, rows in metrics.items():
             metric = run.task.metrics[name]
-            if name not in decomposed(run.task):
+            if split == "test" and parts is not None and name in parts:
+                estimate = parts[name].test
+            elif name not in decomposed(run.task):
                 estimate = Estimate(metric.reduce(rows), len(rows), metric.unit, method="one reduction of the split")
             else:
                 estimate = whole(rows, metric.unit) if split == "train" else sampled(rows, metric.unit)
