@@ -53,7 +53,10 @@ class Source(NamedTuple):
     classes: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None  # the inputs are tokens of it
     window: int = 0  # tokens of one example, cut from a text; 0: the rows of the inputs are the examples
-    truth: Mapping[str, Any] = {}  # what is known of the generator, e.g. {"bayes_error": 0.1587}
+    # What is known of the generator, plain JSON. bayes_error: least 0-1 error (fraction); bayes_loss: least risk under
+    # the default loss (cross-entropy in nats, or squared error averaged over the targets), both on clean new data;
+    # bayes_error_se and bayes_loss_se: standard errors, where the value is an average; method: in words.
+    truth: Mapping[str, Any] = {}
     origin: str = ""  # where the numbers come from, for the report
     notes: tuple[str, ...] = ()  # what its reader should know, e.g. a category that only the test split has
 
