@@ -116,9 +116,10 @@ def on_device(data: Data, device: torch.device) -> Data:
 def class_key(config: Config, task: Task) -> dict[str, str]:
     """Identity of the function class F: architecture, sizes, normalization, shapes. Nothing about how it is trained."""
     model = {name: value for name, value in config["model"].items() if name not in NOT_IN_CLASS}
+    normalized = "normalization" in registry.catalogue("model")[model["name"]].supplied
     content = {
         "model": model,
-        "normalization": config["normalization"],
+        "normalization": config["normalization"] if normalized else None,
         "shape": task.spec.shape,
         "outputs": task.spec.outputs,
     }

@@ -79,6 +79,7 @@ def conclude(
     )
     with spending(run, "tracking"):
         exhibit(run, config, tracker, evaluated.decisions, summary)
+    summary["timing"] = dict(run.state.seconds)
     directory.write_summary(summary)
     return summary
 
@@ -151,7 +152,7 @@ def decompose_metrics(
             loss=name,
             unit=metric.unit,
             circumstances=circumstances(run, config),
-            bayes=run.data.facts["truth"].get(f"bayes_{name}"),
+            bayes=bayes_risk(run, name),
             matched_noise=matched_noise(run, name, float(test.mean())),
         )
     return parts
@@ -160,6 +161,14 @@ def decompose_metrics(
 def decomposed(task: Task) -> dict[str, Metric]:
     """The losses whose risk is a mean over examples; other metrics are readings of the same rows, and no sums."""
     return {name: metric for name, metric in task.metrics.items() if name in DECOMPOSED}
+
+
+def bayes_risk(run: Run, name: str) -> float | None:
+    """The least risk of any function, where the generator is known; sources state it for the default loss only."""
+    usual = {"cross_entropy", "logistic"} if run.data.spec.classes else {"squared_error"}
+    if name == "loss" and run.task.metrics[name].rows.__name__ not in usual:
+        return None
+    return run.data.facts["truth"].get(f"bayes_{name}")
 
 
 def repeated_inputs(run: Run) -> list[np.ndarray]:
