@@ -51,19 +51,20 @@ class ProgressDisplay:
         self._bar = progress.Progress(
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
-            progress.TextColumn("loss {task.fields[loss]:.4g}  {task.fields[speed]:,.0f} samples/s"),
+            progress.TextColumn("{task.fields[measured]}"),
             progress.TimeRemainingColumn(),
             console=rich.console.Console(file=self._stream),
             auto_refresh=False,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=total_steps, completed=step, loss=float("nan"), speed=0.0)
+        self._task = self._bar.add_task("", total=total_steps, completed=step, measured="")
         self._bar.start()
 
     def advance(self, step: int, loss: float, samples_per_second: float) -> None:
         if self._bar is None:
             return
-        self._bar.update(self._task, completed=step, loss=loss, speed=samples_per_second)
+        measured = f"loss {loss:.4g}  {samples_per_second:,.0f} samples/s"
+        self._bar.update(self._task, completed=step, measured=measured)
         if time.monotonic() - self._drawn >= REDRAW:
             self._drawn = time.monotonic()
             self._guard(self._bar.refresh)
