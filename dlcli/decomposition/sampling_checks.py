@@ -132,14 +132,18 @@ def pair_of_gaussians(generator: np.random.Generator, n: int) -> tuple[np.ndarra
 
 
 def coverage_of_errors(generator: np.random.Generator) -> Verdict:
-    """95 % intervals of the generalization gap on simulated test sets of a known error rate."""
-    rate, n, train = float(generator.uniform(0.02, 0.3)), int(generator.integers(300, 1000)), np.zeros(10)
-    covered = 0
-    for _ in range(2000):
-        errors = (generator.random(n) < rate).astype(float)
-        covered += inside(rate, parts_of(train, errors, ZERO, unit="fraction").generalization_ci)
-    share = covered / 2000
-    return COVERAGE[0] <= share <= COVERAGE[1], f"error rate {rate:.3f}, {n} examples: {share:.1%} of 2000 intervals"
+    """95 % intervals of the generalization gap on simulated test sets of a known error rate, a rare one among them:
+    there the textbook interval covers 80 %.
+    """
+    shares, said = [], []
+    for rate, n in ((0.003, 1000), (float(generator.uniform(0.05, 0.3)), int(generator.integers(300, 1000)))):
+        covered = 0
+        for _ in range(1000):
+            errors = (generator.random(n) < rate).astype(float)
+            covered += inside(rate, parts_of(np.zeros(10), errors, ZERO, unit="fraction").generalization_ci)
+        shares.append(covered / 1000)
+        said.append(f"{covered / 1000:.1%} of 1000 intervals at error rate {rate:.3f}, {n} examples")
+    return all(COVERAGE[0] <= share <= COVERAGE[1] for share in shares), "; ".join(said)
 
 
 def coverage_of_losses(generator: np.random.Generator) -> Verdict:
