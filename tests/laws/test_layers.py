@@ -26,7 +26,6 @@ ROWS = {
     "report": 3,
     "config": 3,
     "build": 4,
-    "launchers": 4,
     "exhibit": 4,
     "conclude": 5,
     "session": 6,
