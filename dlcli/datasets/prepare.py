@@ -11,6 +11,7 @@ import numpy as np
 from dlcli.datasets.checks import check
 from dlcli.datasets.cuts import cut, redraw_labels, subset
 from dlcli.datasets.resident import Resident, Statistics, fit, fit_targets, resident
+from dlcli.datasets.tokens import prepare_tokens
 from dlcli.errors import UsageError
 from dlcli.protocols import Data, DataSpec, Examples, Source
 
@@ -26,6 +27,8 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
     and only what is left is looked at for means and scales. DataError where the data are not usable, UsageError for
     label noise on a regression.
     """
+    if source.vocabulary is not None:
+        return prepare_tokens(source, name, preparation)
     seed, classes = preparation["seed"], len(source.classes)
     if preparation["label_noise"] and not classes:
         raise UsageError(
