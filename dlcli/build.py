@@ -68,10 +68,13 @@ def read_data(section: Config) -> Data:
 def build_model(config: Config, spec: DataSpec, data: Data) -> nn.Module:
     """The model with its initial weights drawn from torch's default generator."""
     normalization: Normalization = registry.build("normalization", config["normalization"])
-    examples = data.train.batch(slice(None)).inputs
-    model = registry.build("model", config["model"], spec=spec, normalization=normalization, examples=examples)
+    supplied = {"spec": spec, "normalization": normalization}
+    if "examples" in registry.catalogue("model")[config["model"]["name"]].supplied:  # a copy, so only if it is asked for
+        supplied["examples"] = data.train.batch(slice(None)).inputs
+    model = registry.build("model", config["model"], **supplied)
     registry.build("initialization", config["initialization"])(model)
-    return model
+    # Images go through convolution and pooling a fifth faster with their channels last in memory.
+    return model.to(memory_format=torch.channels_last) if len(spec.shape) == 3 else model
 
 
 def build_augmentation(config: Config, spec: DataSpec) -> Any:
