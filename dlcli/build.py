@@ -69,7 +69,7 @@ def build_model(config: Config, spec: DataSpec, data: Data) -> nn.Module:
     """The model with its initial weights drawn from torch's default generator."""
     normalization: Normalization = registry.build("normalization", config["normalization"])
     supplied = {"spec": spec, "normalization": normalization}
-    if "examples" in registry.catalogue("model")[config["model"]["name"]].supplied:  # a copy, so only if it is asked for
+    if "examples" in registry.catalogue("model")[config["model"]["name"]].supplied:  # a copy, so only on demand
         supplied["examples"] = data.train.batch(slice(None)).inputs
     model = registry.build("model", config["model"], **supplied)
     registry.build("initialization", config["initialization"])(model)
