@@ -118,3 +118,10 @@ def test_many_unknowns_take_the_iterative_solver_to_the_same_interval(monkeypatc
     monkeypatch.setattr(module, "DENSE", 0)
     iterative = softmax_regression(inputs, labels)
     assert iterative.gap < 1e-7 and iterative.high == pytest.approx(plain.high, abs=1e-8)
+
+
+def test_without_time_the_two_ends_still_hold():
+    inputs, labels = noisy()
+    found, hurried = softmax_regression(inputs, labels), softmax_regression(inputs, labels, seconds=0)
+    assert hurried.low <= found.low <= found.high < hurried.high
+    assert hurried.evidence["newton_steps"] == 1 and hurried.bounds()[0].kind == "certified"
