@@ -26,6 +26,7 @@ from dlcli.training.directory import RunDirectory
 from dlcli.training.durable import replace
 from dlcli.training.evaluate import evaluate
 from dlcli.training.loop import spending
+from dlcli.training.randomness import FixedNoise
 from dlcli.training.references import Witness, witnesses
 from dlcli.training.run import Run
 from dlcli.training.tracker import Tracker
@@ -55,7 +56,7 @@ def conclude(
         keep_rows(directory, evaluated)
     with spending(run, "decomposition"):
         ladder = climb(run, config, directory, stopped)
-        parts = decompose_metrics(run, config, evaluated, ladder)
+        parts = {} if run.task.undefined else decompose_metrics(run, config, evaluated, ladder)
         keep_witnesses(directory, ladder, parts)
     summary = summarize(
         run={
@@ -73,7 +74,7 @@ def conclude(
         keys=keys(run, config),
         risks=risk_estimates(run, evaluated, parts),
         decomposition={name: record.to_json(part) for name, part in parts.items()},
-        diagnosis=diagnose(parts["loss"], parts.get("error")),
+        diagnosis=diagnosis(run.task, parts),
         timing=run.state.seconds,
         warnings=data_warnings(run),
     )
@@ -116,7 +117,7 @@ def keep_rows(directory: RunDirectory, evaluated: Evaluated) -> None:
 
 def climb(run: Run, config: Config, directory: RunDirectory, stopped: Callable[[], bool]) -> list[Witness]:
     """The ladder of upper bounds; the run itself is its first rung."""
-    quick = config["decompose"]["budget"] != "none"
+    quick = config["decompose"]["budget"] != "none" and not run.task.undefined
     steps = round(SHARE_OF_TRAINING * run.steps) if quick else 0
     rungs = witnesses(run, best_weights(run, directory) if quick else {}, build.reference_optimizer(), steps, stopped)
     return list(rungs if quick else itertools.islice(rungs, 1))
@@ -142,7 +143,11 @@ def decompose_metrics(
         train, test = evaluated.rows["train"][name], evaluated.rows["test"][name]
         bounds = [certificates.nonnegativity(metric), certificates.label_conflicts(groups, targets, metric)]
         if name == "loss":
-            bounds.append(certificates.score_scaling(train, metric.unit, free_head=True))
+            free_head = run.task.head(run.model) is not None
+            bounds += [
+                certificates.score_scaling(train, metric.unit, free_head),
+                *run.task.bounds(run.model, run.data.train),
+            ]
         for rung in ladder[1:]:
             bounds.append(Bound("upper", rung.risks[name], "certified", rung.method, witness=rung.sha256))
         parts[name] = decompose(
@@ -161,6 +166,12 @@ def decompose_metrics(
 def decomposed(task: Task) -> dict[str, Metric]:
     """The losses whose risk is a mean over examples; other metrics are readings of the same rows, and no sums."""
     return {name: metric for name, metric in task.metrics.items() if name in DECOMPOSED}
+
+
+def diagnosis(task: Task, parts: Mapping[str, Decomposition]) -> str:
+    if task.undefined:
+        return f"The decomposition is not defined: {task.undefined}."
+    return diagnose(parts["loss"], parts.get("error"))
 
 
 def bayes_risk(run: Run, name: str) -> float | None:
@@ -192,7 +203,8 @@ def matched_noise(run: Run, name: str, clean: float) -> float | None:
     for start in range(0, len(run.data.test), 1000):
         batch = run.data.test.batch(slice(start, start + 1000))
         run.model.eval()
-        prediction = run.task.predict(run.model, batch)
+        noise_of_examples = FixedNoise(start, len(batch.inputs), run.device)
+        prediction = run.task.predict(run.model, batch, noise_of_examples)
         for label in range(len(run.data.spec.classes)):
             relabelled = Batch(batch.inputs, torch.full_like(batch.targets, label))
             of_classes.append(run.task.metrics[name].rows(prediction, relabelled).double().cpu())
@@ -262,7 +274,7 @@ def data_warnings(run: Run) -> list[dict[str, str]]:
 
 def keys(run: Run, config: Config) -> dict[str, str]:
     """Equal keys mean an equal min_F L_tr: the class of functions, the training examples, the loss."""
-    metric = run.task.metrics["loss"]
+    metric = next(iter(run.task.metrics.values()))  # "loss" where there is one
     return {
         "class": build.class_key(config, run.task)["id"],
         "data": run.data.facts["train_sha256"],

@@ -84,12 +84,22 @@ class Data(NamedTuple):
         return {name: split for name, split in named.items() if split is not None}
 
 
+class Noise(Protocol):
+    """Random numbers of the examples of a batch. In evaluation an example has the same ones however a split is batched
+    and whatever is trained, so that a risk is that of one fixed function; in training they are new in each step."""
+
+    def normal(self, *shape: int) -> Tensor: ...  # (batch, *shape), standard normal
+    def uniform(self, *shape: int) -> Tensor: ...  # (batch, *shape), in [0, 1)
+
+
 class Phase(NamedTuple):
-    """One optimizer's turn within a step."""
+    """One optimizer's turn within a step; phases take their turns in order."""
 
     name: str  # key of its optimizer, schedule and log entries
     module: str  # which part of the model moves; "" is all of it
-    loss: Callable[[Any, Batch], Tensor]  # (model, batch) -> mean loss over the batch, scalar; nats unless stated
+    loss: Callable[[Any, Batch, Noise], Tensor]  # -> mean loss over the batch, scalar; nats unless stated
+    lr: float = 1.0  # factor on the optimizer's learning rate
+    every: int = 1  # it takes its turn at the end of every so many steps; 1 for the first phase, which is shown
 
 
 class Metric(Protocol):
@@ -110,8 +120,25 @@ class Task(Protocol):
     spec: DataSpec  # with `outputs` filled in
     phases: tuple[Phase, ...]
     metrics: Mapping[str, Metric]  # "loss" is the risk that is decomposed; "error" the 0-1 error, where there is one
+    undefined: str  # why the decomposition has no meaning here, in words; "" where it has one, which needs a "loss"
+    random: bool  # whether `predict` draws from the noise, so that risks carry a Monte-Carlo error
 
-    def predict(self, model: nn.Module, batch: Batch) -> Tensor: ...
+    def predict(self, model: nn.Module, batch: Batch, noise: Noise) -> Tensor:
+        """What the metrics score, one row per example."""
+
+    def head(self, model: nn.Module) -> nn.Linear | None:
+        """The last layer, where predictions are head(model.body(inputs)), nothing bounds its weights, and the loss is
+        convex in them; else None."""
+
+    def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
+        """What is known of min_F L_tr of "loss" from the training examples, beside the floor of the metric."""
+
+    def sample(self, model: nn.Module, count: int, noise: Noise) -> Tensor:
+        """New examples, (count, *spec.shape), in the numbers of the source. UsageError where nothing can be drawn."""
+
+    def pictures(self, model: nn.Module, split: Split, noise: Noise) -> Mapping[str, np.ndarray]:
+        """What there is to look at while training, (height, width, 3) uint8 by name. The noise is for 64 examples,
+        the same at each look."""
 
 
 class Normalization(NamedTuple):

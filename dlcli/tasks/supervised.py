@@ -5,20 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor, nn
 
 from dlcli.errors import UsageError
-from dlcli.protocols import Batch, DataSpec, Metric, Phase
+from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 
 
 class Supervised(NamedTuple):
     spec: DataSpec
     phases: tuple[Phase, ...]
     metrics: Mapping[str, Metric]
+    undefined = ""
+    random = False
 
-    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+    def predict(self, model: nn.Module, batch: Batch, noise: Noise) -> Tensor:
         """Raw scores or numbers, (batch, spec.outputs)."""
         return model(batch.inputs)
+
+    def head(self, model: nn.Module) -> nn.Linear | None:
+        return model.head
+
+    def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
+        return ()
+
+    def sample(self, model: nn.Module, count: int, noise: Noise) -> Tensor:
+        raise UsageError(
+            f"a model that predicts the targets of {self.spec.name} has no examples to draw",
+            "sample a run of a generative model (vae, flow, gan, ebm) or of a language model",
+        )
+
+    def pictures(self, model: nn.Module, split: Split, noise: Noise) -> Mapping[str, np.ndarray]:
+        return {}
 
 
 def supervised(
@@ -29,7 +47,7 @@ def supervised(
     The metrics are not: the risk that is decomposed is the plain one, whatever was trained on.
     """
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
+    def loss(model: nn.Module, batch: Batch, noise: Noise) -> Tensor:
         return objective(model(batch.inputs), batch).mean()
 
     return Supervised(spec._replace(outputs=outputs), (Phase("train", "", loss),), metrics)

@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from dlcli.errors import Diverged, Interrupted
 from dlcli.protocols import Data
 from dlcli.training import checkpoint
-from dlcli.training.evaluate import risks
+from dlcli.training.evaluate import pictures, risks
 from dlcli.training.run import Run
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
@@ -28,6 +30,7 @@ class Journal(Protocol):
 
     def log(self, step: int, epoch: float, values: dict[str, float]) -> None: ...
     def scalar(self, tag: str, value: float, step: int) -> None: ...
+    def image(self, tag: str, pixels: np.ndarray, step: int) -> None: ...
     def flush(self) -> None: ...
 
 
@@ -76,11 +79,14 @@ def measure(run: Run, journal: Journal, console: Console) -> bool:
     """
     state = run.state
     values = {}
-    for name, split in selection_splits(run.data).items():
+    splits = selection_splits(run.data)
+    for name, split in splits.items():
         values.update({f"risk/{name}/{metric}": value for metric, value in risks(run.model, run.task, split).items()})
     journal.log(state.step, epoch(run), values)
     shown = "  ".join(f"{key.removeprefix('risk/')} {value:.4g}" for key, value in values.items())
     console.epoch_line(f"epoch {epoch(run):g}  step {state.step}/{run.steps}  {shown}")
+    for name, pixels in pictures(run.model, run.task, splits.get("validation", run.data.train)).items():
+        journal.image(name, pixels, state.step)
     risk = values.get("risk/validation/loss")
     if risk is None:
         return False
@@ -114,14 +120,18 @@ def checkpoint_due(run: Run, saved_at: float) -> bool:
 def close_window(run: Run) -> dict[str, float]:
     """Means over the steps since the last log point; the only place where the loop waits for an accelerator."""
     sums, run.state.window = run.state.window, {}
-    steps = sums.pop("steps")
-    means = {name: float(value) / steps for name, value in sums.items()}
+    steps = int(sums.pop("steps"))
+    turns = {}
+    for learner in run.learners:
+        every = learner.phase.every
+        turns[learner.phase.name] = run.state.step // every - (run.state.step - steps) // every
+    means = {name: float(value) / turns[name.rpartition("/")[0]] for name, value in sums.items()}
     for name, mean in means.items():
         if not math.isfinite(mean):
-            message = f"'{name}' was not finite in one of the {steps:g} steps up to step {run.state.step}"
+            message = f"'{name}' was not finite in one of the {steps} steps up to step {run.state.step}"
             raise Diverged(message, "try a lower optimizer.lr or training.clip_norm=1")
     for learner in run.learners:
-        means[f"{learner.phase.name}/lr"] = learner.optimizer.lr * learner.schedule(run.progress())
+        means[f"{learner.phase.name}/lr"] = learner.lr(run.progress())
     return means
 
 

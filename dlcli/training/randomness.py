@@ -6,10 +6,14 @@ initial weight, and two optimizers with one seed see the same weights and the sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+BLOCK = 250  # examples whose evaluation noise is drawn together; a divisor of the chunks of an evaluation
 
 
 def stream(seed: int, purpose: str, *counters: int) -> int:
@@ -28,6 +32,46 @@ def seed_noise(device: torch.device, seed: int) -> None:
         torch.cuda.default_generators[device.index or 0].manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
+
+
+class FreshNoise(NamedTuple):
+    """Noise of a training step, from the generator that `seed_noise` has seeded; satisfies `protocols.Noise`."""
+
+    examples: int
+    device: torch.device
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(self.examples, *shape, device=self.device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(self.examples, *shape, device=self.device)
+
+
+class FixedNoise:
+    """Noise that belongs to examples: a function of their position in the split, the order of the calls, and `draw`.
+
+    Drawn for whole blocks of examples, on the CPU: neither the batching nor the device changes a number. It does not
+    depend on the run, so that risks of two runs share it (common random numbers). Satisfies `protocols.Noise`.
+    """
+
+    def __init__(self, start: int, examples: int, device: torch.device, draw: int = 0):
+        """For the examples start, start + 1, ... of a split. draw: which of independent draws."""
+        self.start, self.examples, self.device, self.draw = start, examples, device, draw
+        self.calls = 0
+
+    def normal(self, *shape: int) -> Tensor:
+        return self._cut(torch.randn, shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return self._cut(torch.rand, shape)
+
+    def _cut(self, distribution: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        first, last = self.start // BLOCK, (self.start + self.examples - 1) // BLOCK
+        seeds = [stream(self.draw, "evaluation", self.calls, block) for block in range(first, last + 1)]
+        self.calls += 1
+        blocks = [distribution(BLOCK, *shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        begin = self.start - first * BLOCK
+        return torch.cat(blocks)[begin : begin + self.examples].to(self.device)
 
 
 class Batches:

@@ -20,7 +20,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from dlcli.protocols import Batch, Optimizer, Phase, Progress, Split, Task
+from dlcli.protocols import Batch, Noise, Optimizer, Phase, Progress, Split, Task
 from dlcli.training.evaluate import CHUNK, risks
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches, stream
@@ -55,12 +55,14 @@ def witnesses(
         model.load_state_dict(weights)
         yield witness(f"checkpoint '{name}'", model, task, train)
     model.load_state_dict(final)
+    method = "final weights"
     if steps and not stopped():
         continue_training(model, run, optimizer, steps, stopped)
-        yield witness(f"training continued {steps} steps, no regularizers, lr to 0", model, task, train)
-    if model.head is not None and not stopped():
+        method = f"training continued {steps} steps, lr to 0, no regularizers"
+        yield witness(method, model, task, train)
+    if task.head(model) is not None and not stopped():
         refit_head(model, task, train)
-        yield witness("the same with its last layer refit (convex, float64)", model, task, train)
+        yield witness(f"{method}; last layer refit (convex, float64)", model, task, train)
 
 
 def witness(method: str, model: nn.Module, task: Task, train: Split) -> Witness:
@@ -85,8 +87,8 @@ def continue_training(
     learning rate falls to zero as a cosine.
     """
 
-    def plain_risk(model: nn.Module, batch: Batch) -> Tensor:
-        return run.task.metrics["loss"].rows(run.task.predict(model, batch), batch).mean()
+    def plain_risk(model: nn.Module, batch: Batch, noise: Noise) -> Tensor:
+        return run.task.metrics["loss"].rows(run.task.predict(model, batch, noise), batch).mean()
 
     def cosine(progress: Progress) -> float:
         return 0.5 * (1 + math.cos(math.pi * progress.step / progress.steps))
@@ -120,7 +122,7 @@ def refit_head(model: nn.Module, task: Task, train: Split) -> None:
         chunks = [train.batch(slice(start, start + CHUNK)) for start in range(0, len(train), CHUNK)]
         features = torch.cat([model.body(chunk.inputs) for chunk in chunks]).double()
     features, targets = features.clone(), train.batch(slice(None)).targets
-    head = copy.deepcopy(model.head).double()
+    head = copy.deepcopy(task.head(model)).double()
     leaves = list(head.parameters())
     batch = Batch(features, targets)
     metric = task.metrics["loss"]
@@ -134,7 +136,7 @@ def refit_head(model: nn.Module, task: Task, train: Split) -> None:
     start = np.concatenate([leaf.detach().flatten().cpu().numpy() for leaf in leaves])
     solution = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "maxcor": 20})
     put(leaves, solution.x)
-    model.head.load_state_dict({name: tensor.float() for name, tensor in head.state_dict().items()})
+    task.head(model).load_state_dict({name: tensor.float() for name, tensor in head.state_dict().items()})
 
 
 def put(leaves: list[Tensor], point: np.ndarray) -> None:

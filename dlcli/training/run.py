@@ -25,6 +25,10 @@ class Learner(NamedTuple):
     memory: dict[str, Tensor]  # the optimizer's state
     schedule: Schedule
 
+    def lr(self, progress: Progress) -> float:
+        """The learning rate of the step to come."""
+        return self.phase.lr * self.optimizer.lr * self.schedule(progress)
+
 
 @dataclass
 class State:

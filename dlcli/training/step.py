@@ -10,16 +10,16 @@ from torch import Tensor
 
 from dlcli.errors import Diverged
 from dlcli.protocols import Batch
-from dlcli.training.randomness import seed_noise, stream
+from dlcli.training.randomness import FreshNoise, seed_noise, stream
 from dlcli.training.run import Learner, Run
 
 
 def take_step(run: Run) -> dict[str, float | Tensor]:
-    """Move every phase's parameters once, on the batch of step `run.state.step`.
+    """Move the parameters of every phase whose turn it is, on the batch of step `run.state.step`.
 
-    Returns the loss and the gradient norm of each phase: numbers on a CPU; on an accelerator tensors, because reading
-    one waits for the whole queue. Raises Diverged if the loss, the gradient (both before the update) or a weight
-    (after it) is not finite; on an accelerator whoever reads the numbers does that, and no such weight is ever saved.
+    Returns the loss and the gradient norm of each such phase: numbers on a CPU; on an accelerator tensors, because
+    reading one waits for the whole queue. Raises Diverged if the loss, the gradient (both before the update) or a
+    weight (after it) is not finite; on an accelerator whoever reads the numbers does that, and no such weight is saved.
     """
     step = run.state.step
     batch = run.data.train.batch(run.batches.indices(step))
@@ -28,6 +28,8 @@ def take_step(run: Run) -> dict[str, float | Tensor]:
         batch = batch._replace(inputs=run.augment(batch.inputs, generator))
     measured = {}
     for turn, learner in enumerate(run.learners):
+        if (step + 1) % learner.phase.every:
+            continue
         loss, norm = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn))
         measured[f"{learner.phase.name}/running_loss"] = loss
         measured[f"{learner.phase.name}/gradient_norm"] = norm
@@ -44,8 +46,7 @@ def take_turn(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[flo
     loss, norm = (read(run, value) for value in loss_and_gradients(run, learner, batch, noise))
     refuse_nonfinite(run, learner, "loss", loss)
     refuse_nonfinite(run, learner, "gradient", norm)
-    lr = learner.optimizer.lr * learner.schedule(run.progress())
-    learner.optimizer.update(parameters, learner.memory, lr, again)
+    learner.optimizer.update(parameters, learner.memory, learner.lr(run.progress()), again)
     refuse_nonfinite(run, learner, "weight", read(run, parameters.weights.sum()))
     return loss, norm
 
@@ -62,7 +63,7 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
     parameters.zero()
     for part, share in micro_batches(batch, run.training.accumulate):
         with run.autocast():
-            loss = learner.phase.loss(run.model, part)
+            loss = learner.phase.loss(run.model, part, FreshNoise(len(part.inputs), run.device))
             if share < 1:
                 loss = loss * share
         loss.backward(inputs=parameters.leaves)

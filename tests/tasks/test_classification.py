@@ -17,8 +17,8 @@ def scored(task, scores, targets):
     """(training loss, risk) of a model that returns `scores` whatever it reads."""
     batch = Batch(torch.zeros(len(targets), 1), torch.tensor(targets))
     model = Constant(torch.tensor(scores))
-    prediction = task.predict(model, batch)
-    return task.phases[0].loss(model, batch), task.metrics["loss"].rows(prediction, batch).mean()
+    prediction = task.predict(model, batch, None)
+    return task.phases[0].loss(model, batch, None), task.metrics["loss"].rows(prediction, batch).mean()
 
 
 class Constant(nn.Module):

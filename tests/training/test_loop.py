@@ -82,10 +82,10 @@ def stop_at(run, step, stop, ask):
     """Ask for something within the step with this number."""
     learner = run.learners[0]
 
-    def loss(model, batch):
+    def loss(model, batch, noise):
         if run.state.step == step - 1:
             ask(stop)
-        return learner.phase.loss(model, batch)
+        return learner.phase.loss(model, batch, noise)
 
     run.learners = (learner._replace(phase=learner.phase._replace(loss=loss)),)
 

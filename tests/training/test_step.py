@@ -100,11 +100,11 @@ def planted(run, loss):
     return run
 
 
-def infinite_loss(model, batch):
+def infinite_loss(model, batch, noise):
     return model(batch.inputs).sum() + math.inf
 
 
-def infinite_slope(model, batch):
+def infinite_slope(model, batch, noise):
     """Finite, with an infinite derivative: the root at zero."""
     return (model(batch.inputs) * 0).abs().sum().sqrt()
 
