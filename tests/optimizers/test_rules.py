@@ -17,8 +17,8 @@ STACKED = sorted(set(RULES) - {"lbfgs"})
 
 
 def test_all_twelve_are_there():
-    expected = "adagrad adam adamw gd lbfgs lion momentum muon nesterov rmsprop sam sgd".split()
-    assert expected == RULES
+    first, second = ["adagrad", "adam", "adamw", "gd", "lbfgs", "lion"], ["momentum", "muon", "nesterov", "rmsprop"]
+    assert [*first, *second, "sam", "sgd"] == RULES
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -75,20 +75,43 @@ def test_a_learning_rate_of_zero_moves_nothing(problem, rule, name):
     assert torch.equal(parameters.weights, before)
 
 
+NUMBERS = {
+    "lr": (0.1, 0.03, 0.3),
+    "weight_decay": (0.0, 0.1, 0.2),
+    "momentum": (0.9, 0.5, 0.0),
+    "beta1": (0.9, 0.5, 0.0),
+    "beta2": (0.99, 0.8, 0.5),
+    "alpha": (0.99, 0.8, 0.5),
+    "eps": (1e-8, 1e-3, 1e-1),
+    "rho": (0.05, 0.1, 0.5),
+    "adam_ratio": (0.15, 1.0, 2.0),
+}
+SHAPES = (4, 5), (6, 4), (3, 6), (2, 6)  # matrices; then three more numbers
+
+
+def shaped(vector, weights):
+    """The vector, or stack of them, whose first numbers are matrices."""
+    found, start = vector(weights, lambda w: (0.5 * w.square().sum(-1), torch.arange(1, 78) * w / 20)), 0
+    for shape in SHAPES:
+        end = start + shape[0] * shape[1]
+        parts = (whole[..., start:end].unflatten(-1, shape) for whole in (found.weights, found.gradients))
+        found.matrices.append(tuple(parts))
+        start = end
+    found.matrices_size = start
+    return found
+
+
 @pytest.mark.parametrize("name", STACKED)
-def test_a_stack_of_runs_equals_its_runs(vector, rule, name):
-    curvature = torch.linspace(0.1, 2.0, 6, dtype=torch.float64)
-    starts = torch.randn(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    rates = torch.tensor([[0.1], [0.03], [0.3]], dtype=torch.float64)
-    made = rule(name, weight_decay=0.1, decay="matrices")
-
-    def gradient(weights):
-        return (0.5 * curvature * weights**2).sum(-1), curvature * weights
-
-    *_, together = vector(starts, gradient, matrices_size=4).run(made, 5, lr=rates)
-    for start, rate, found in zip(starts, rates.flatten().tolist(), together, strict=True):
-        *_, alone = vector(start, gradient, matrices_size=4).run(made, 5, lr=rate)
-        torch.testing.assert_close(found, alone, rtol=1e-12, atol=1e-12)
+def test_a_stack_of_runs_each_with_its_own_numbers_equals_its_runs(vector, rule, name):
+    starts = torch.randn(3, 77, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    numbers = {key: values for key, values in NUMBERS.items() if key in catalogue("optimizer")[name].settings}
+    columns = {key: torch.tensor(values, dtype=torch.float64)[:, None] for key, values in numbers.items()}
+    *_, together = shaped(vector, starts).run(rule(name, **columns, decay="matrices"), 5)
+    for number, (start, found) in enumerate(zip(starts, together, strict=True)):
+        made = rule(name, **{key: values[number] for key, values in numbers.items()}, decay="matrices")
+        *_, alone = shaped(vector, start).run(made, 5)
+        assert not torch.equal(alone, start)
+        torch.testing.assert_close(found, alone, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", RULES)
