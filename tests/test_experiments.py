@@ -33,7 +33,10 @@ def test_an_experiment_takes_two_steps(dlcli, summary_of, name):
     if name.startswith("shakespeare"):
         if DATA is None:
             pytest.skip("DLCLI_DATA names no folder with text/tinyshakespeare.txt")
-        overrides += [f"dataset.path={DATA}/text/tinyshakespeare.txt"]
+        overrides += [f"dataset.path={DATA}/text/tinyshakespeare.txt", "dataset.train_fraction=0.02"]
+        overrides += ["dataset.test_fraction=0.02"]
+    if name.startswith("adding"):
+        overrides += ["dataset.examples=500", "dataset.test_examples=100"]
     answer = dlcli("train", *overrides)
     assert answer.code == 0, answer.err
     assert summary_of(answer.run_dir)["run"]["step"] == 2

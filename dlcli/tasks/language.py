@@ -6,19 +6,37 @@ from functools import partial
 from typing import Annotated
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from dlcli.errors import UsageError
-from dlcli.metrics import tokens as metrics
+from dlcli.metrics import next_token
 from dlcli.metrics.mean import widen
-from dlcli.protocols import DataSpec
+from dlcli.protocols import Bound, DataSpec, Noise, Split
 from dlcli.registry import register
 from dlcli.schema import Range
 from dlcli.tasks.supervised import Supervised, supervised
 
 
+class Language(Supervised):
+    """A task whose every example makes a prediction at each position."""
+
+    def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
+        """Examples that begin alike get one prediction there, and go on differently."""
+        inputs, targets = (part.cpu().numpy() for part in train.batch(slice(None)))
+        value, alone = next_token.least_after_beginnings(inputs, targets)
+        evidence = {"first_position_without_equal_beginnings": alone}
+        method = "equal beginnings of windows that go on differently"
+        return (Bound("lower", value, "certified", method, evidence=evidence),)
+
+    def sample(self, model: nn.Module, count: int, noise: Noise) -> Tensor:
+        """Texts as long as an example, (count, length); each starts with a token drawn uniformly."""
+        draws, vocabulary = noise.uniform(self.spec.shape[0]), self.spec.outputs
+        first = (draws[:, :1] * vocabulary).long()
+        return generate(model, first, draws[:, 1:], self.spec.shape[0], temperature=1.0, top_k=None)
+
+
 @register("task", "language")
-def language(spec: DataSpec, *, label_smoothing: Annotated[float, Range(0, 1, open_high=True)]) -> Supervised:
+def language(spec: DataSpec, *, label_smoothing: Annotated[float, Range(0, 1, open_high=True)]) -> Language:
     """Language model: softmax over the vocabulary at every position, from the tokens up to it; nats per token.
 
     Perplexity and bits per character are other readings of the same loss over the whole split. A user meets UsageError
@@ -31,39 +49,35 @@ def language(spec: DataSpec, *, label_smoothing: Annotated[float, Range(0, 1, op
             "use dataset=text or copy_memory, or task=auto, which chooses by the data",
         )
     risks = {
-        "loss": metrics.CROSS_ENTROPY,
-        "error": metrics.ZERO_ONE,
-        "perplexity": metrics.PERPLEXITY,
-        "bits_per_character": metrics.bits_per_character(spec.vocabulary.characters),
+        "loss": next_token.CROSS_ENTROPY,
+        "error": next_token.ZERO_ONE,
+        "perplexity": next_token.PERPLEXITY,
+        "bits_per_character": next_token.bits_per_character(spec.vocabulary.characters),
     }
-    objective = partial(metrics.cross_entropy, smoothing=label_smoothing)
-    return supervised(spec._replace(causal=True), len(spec.vocabulary.tokens), objective, risks)
+    objective = partial(next_token.cross_entropy, smoothing=label_smoothing)
+    return Language(*supervised(spec._replace(causal=True), len(spec.vocabulary.tokens), objective, risks))
 
 
 @torch.inference_mode()
 def generate(
-    model: nn.Module,
-    prompt: Tensor,
-    count: int,
-    window: int,
-    temperature: float,
-    top_k: int | None,
-    generator: Generator,
+    model: nn.Module, prompt: Tensor, draws: Tensor, window: int, temperature: float, top_k: int | None
 ) -> Tensor:
-    """`prompt` (batch, length >= 1) and `count` more tokens, each drawn given the last `window` before it.
+    """`prompt` (batch, 1 or more) and one more token per draw, each given the last `window` tokens before it.
 
-    A temperature of 0 takes the likeliest token; `top_k` draws among so many. The generator lives on the CPU, so that
-    the device does not change what is written. The model is taken as it is: call `eval()` before.
+    draws: (batch, count) uniform in [0, 1), the only randomness. A temperature of 0 takes the likeliest token; with
+    `top_k` one of the likeliest so many is drawn. The model is taken as it is: call `eval()` before.
     """
     text = prompt
-    for _ in range(count):
-        scores = widen(model(text[:, -window:])[:, -1]).cpu()  # (batch, vocabulary)
+    for draw in draws.double().T.contiguous():
+        scores = widen(model(text[:, -window:])[:, -1])  # (batch, vocabulary)
         if top_k is not None and top_k < scores.shape[1]:
-            least = scores.topk(top_k).values[:, -1:]
-            scores = scores.masked_fill(scores < least, -torch.inf)
+            scores = scores.masked_fill(scores < scores.topk(top_k).values[:, -1:], -torch.inf)
         if temperature == 0:
             token = scores.argmax(1, keepdim=True)
         else:
-            token = torch.multinomial((scores / temperature).softmax(1), 1, generator=generator)
-        text = torch.cat([text, token.to(text.device)], 1)
+            shares = (scores.double() / temperature).softmax(1).cumsum(1)
+            token = torch.searchsorted(
+                shares / shares[:, -1:], draw[:, None], right=True
+            )  # the first whose share exceeds it
+        text = torch.cat([text, token], 1)
     return text
