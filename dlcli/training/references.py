@@ -28,6 +28,9 @@ from dlcli.training.run import Learner, Run, State
 from dlcli.training.step import take_step
 
 
+GREATEST_REFIT = 1 << 28  # float64 numbers, 2 GiB; those of a long text would take the memory of the whole machine
+
+
 class Witness(NamedTuple):
     """A member of F that exists: its training risk in every metric, and its weights."""
 
@@ -60,7 +63,7 @@ def witnesses(
         continue_training(model, run, optimizer, steps, stopped)
         method = f"training continued {steps} steps, lr to 0, no regularizers"
         yield witness(method, model, task, train)
-    if task.head(model) is not None and not stopped():
+    if can_refit(task.head(model), task, train) and not stopped():
         refit_head(model, task, train)
         yield witness(f"{method}; last layer refit (convex, float64)", model, task, train)
 
@@ -110,6 +113,14 @@ def continue_training(
     while reference.state.step < steps and not stopped():
         take_step(reference)
         reference.state.step += 1
+
+
+def can_refit(head: nn.Linear | None, task: Task, train: Split) -> bool:
+    """Whether there is a last layer, and its inputs and scores over the training set fit the memory as float64."""
+    if head is None:
+        return False
+    predictions = len(train) * (task.spec.shape[0] if task.spec.causal else 1)
+    return predictions * (head.in_features + head.out_features) <= GREATEST_REFIT
 
 
 def refit_head(model: nn.Module, task: Task, train: Split) -> None:

@@ -25,6 +25,15 @@ def test_an_epoch_reads_no_example_twice_and_each_epoch_has_its_own_order():
     assert not torch.equal(first, second)
 
 
+def test_a_text_is_cut_anew_for_each_epoch_and_read_in_one_cut_throughout():
+    """Index i + k * len is example i of cut k."""
+    batches = Batches(30, 10, seed=7, device=CPU, cuts=16)
+    epochs = [torch.cat([batches.indices(3 * epoch + step) for step in range(3)]) for epoch in range(200)]
+    cuts = [set((order // 30).tolist()) for order in epochs]
+    assert all(len(cut) == 1 for cut in cuts) and set.union(*cuts) == set(range(16))
+    assert all(sorted((order % 30).tolist()) == list(range(30)) for order in epochs)
+
+
 def test_noise_is_a_function_of_its_seed():
     draws = []
     for seed in (3, 4, 3):
