@@ -27,7 +27,6 @@ from dlcli.training.randomness import Batches, stream
 from dlcli.training.run import Learner, Run, State
 from dlcli.training.step import take_step
 
-
 GREATEST_REFIT = 1 << 28  # float64 numbers, 2 GiB; those of a long text would take the memory of the whole machine
 
 
