@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dlcli import config as configs
 from dlcli import registry
 from dlcli.datasets.prepare import prepare
 from dlcli.errors import UsageError
@@ -22,6 +23,13 @@ from dlcli.training.run import Learner, Run
 
 Config = dict[str, Any]
 GREATEST_EVALUATIONS = 20  # in a run, when `evaluate_every` is auto
+# Models that are made for tasks of their own, the usual one first; all others predict targets.
+MADE_FOR = {
+    "vae": ("reconstruction",),
+    "flow": ("density",),
+    "gan": ("adversarial",),
+    "ebm": ("energy", "score_matching"),
+}
 NOT_IN_CLASS = {"dropout", "forget_bias"}  # model settings that regularize but do not change the set of functions
 
 
@@ -34,7 +42,7 @@ def build(config: Config) -> Run:
     device = devices.choose(training.device, training.precision)
     devices.deterministic(training.deterministic)
     data = read_data(config["dataset"])
-    task = registry.build("task", config["task"], spec=data.spec)
+    task = registry.build("task", task_section(config), spec=data.spec)
     torch.default_generator.manual_seed(stream(config["seed"], "weights"))  # on the CPU, so alike on every device
     model = build_model(config, task.spec, data).to(device)
     if training.compile:
@@ -57,6 +65,21 @@ def build(config: Config) -> Run:
         training=training,
         checkpoint=Checkpoint(**config["checkpoint"]),
     )
+
+
+def task_section(config: Config) -> Config:
+    """The task of the config; `auto` is the one that the model is made for. UsageError where they do not fit."""
+    model, task = config["model"]["name"], config["task"]["name"]
+    fitting = MADE_FOR.get(model, ())
+    if task == "auto" and fitting:
+        return {"name": fitting[0], **configs.defaults("task", fitting[0])}
+    if task not in fitting and (fitting or any(task in tasks for tasks in MADE_FOR.values())):
+        models = [name for name, tasks in MADE_FOR.items() if task in tasks]
+        raise UsageError(
+            f"model={model} does not fit task={task}",
+            f"use model={' or '.join(models)}, or task=auto" if models else f"use task={' or '.join(fitting)}",
+        )
+    return config["task"]
 
 
 def read_data(section: Config) -> Data:

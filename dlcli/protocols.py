@@ -30,6 +30,9 @@ class DataSpec(NamedTuple):
     outputs: int = 0  # numbers that a model predicts per example; the task decides
     vocabulary: Vocabulary | None = None  # of token inputs, shape (length,); None: the inputs are numbers
     causal: bool = False  # `outputs` numbers at each position, from the positions up to it; the task decides
+    levels: int = 0  # values of a pixel of the source, 0, 1 / (levels - 1) ... 1; 0: the numbers are no pixels
+    mean: tuple[float, ...] = (0.0,)  # number of the source = input * scale + mean; one for all or one per channel
+    scale: tuple[float, ...] = (1.0,)
 
 
 class Batch(NamedTuple):
@@ -52,6 +55,7 @@ class Source(NamedTuple):
     validation: Examples | None = None
     classes: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None  # the inputs are tokens of it
+    levels: int = 0  # values of a pixel: 0, 1 / (levels - 1) ... 1 of floats; uint8 inputs have 256 unless stated
     window: int = 0  # tokens of one example, cut from a text; 0: the rows of the inputs are the examples
     # What is known of the generator, plain JSON. bayes_error: least 0-1 error (fraction); bayes_loss: least risk under
     # the default loss (cross-entropy in nats, or squared error averaged over the targets), both on clean new data;

@@ -37,6 +37,7 @@ class Preparation(NamedTuple):
 
     train_fraction: Share
     label_noise: Annotated[float, Range(0, 1)]
+    binarize: bool
     standardize: Literal["none", "all", "feature"]
     standardize_targets: bool
     validation_fraction: Annotated[float, Range(0, 1, open_high=True)]

@@ -20,7 +20,7 @@ def digits() -> Source:
     """
     rows = _rows("digits.csv.gz")
     images = (rows[:, :-1] / 16).reshape(-1, 1, 8, 8)
-    return _source(images, rows[:, -1], tuple("0123456789"))
+    return _source(images, rows[:, -1], tuple("0123456789"))._replace(levels=17)
 
 
 @register("dataset", "iris")

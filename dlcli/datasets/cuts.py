@@ -13,6 +13,9 @@ import numpy as np
 from dlcli.errors import DataError
 from dlcli.protocols import Examples
 
+ROWS = 1000  # images whose pixels are drawn together
+PIXEL = 255.0  # brightness of a white pixel
+
 
 def draws(seed: int, purpose: str, n: int) -> np.ndarray:
     """(n,) uniform 64-bit numbers. The first of a longer draw are the shorter draw."""
@@ -67,3 +70,17 @@ def redraw_labels(labels: np.ndarray, share: float, classes: int, seed: int) -> 
     redrawn[permutation(seed, "noisy examples", n)[: round(share * n)]] = True
     fresh = (draws(seed, "noisy labels", n) % np.uint64(classes)).astype(np.int64)
     return np.where(redrawn, fresh, labels), redrawn
+
+
+def binarize(images: np.ndarray, seed: int, split: str) -> np.ndarray:
+    """Pixels 0 or 255 (uint8), each drawn once, 255 with its brightness as probability: images become binary data.
+
+    images: (n, *shape) uint8, or floats in [0, 1]. Source: Salakhutdinov & Murray, ICML 2008 (for MNIST).
+    """
+    drawn = np.empty(images.shape, np.uint8)
+    unit = PIXEL if images.dtype == np.uint8 else 1.0
+    for start in range(0, len(images), ROWS):
+        part = images[start : start + ROWS]
+        place = draws(seed, f"binary {split} {start}", part.size).reshape(part.shape) * 2.0**-64  # in [0, 1]
+        drawn[start : start + ROWS] = np.where(place < part / unit, 255, 0)
+    return drawn

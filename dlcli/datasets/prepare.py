@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlcli.datasets.checks import check
-from dlcli.datasets.cuts import cut, redraw_labels, subset
+from dlcli.datasets.cuts import binarize, cut, redraw_labels, subset
 from dlcli.datasets.resident import Resident, Statistics, fit, fit_targets, resident
 from dlcli.datasets.tokens import prepare_tokens
 from dlcli.errors import UsageError
@@ -35,7 +35,7 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
             f"dataset.label_noise redraws classes, and the targets of dataset={name} are numbers",
             "use dataset.label_noise=0",
         )
-    source = check(source, name)
+    source = with_levels(check(source, name), name, preparation["binarize"], seed)
     train, validation, test = source.train, source.validation, source.test
     rules = {"test": GIVEN, "validation": GIVEN}
     if test is None:
@@ -62,6 +62,9 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         shape=train.inputs.shape[1:],
         classes=source.classes,
         targets=1 if classes else train.targets.shape[1],
+        levels=source.levels,
+        mean=tuple(statistics.mean.tolist()),
+        scale=tuple(statistics.scale.tolist()),
     )
     facts = {
         "name": name,
@@ -76,6 +79,7 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         "test_sha256": splits["test"].sha256(),
         "duplicates": duplicates(splits["train"], splits["test"]),
         "label_noise": noise,
+        "levels": spec.levels,
         "train_fraction": preparation["train_fraction"],
         "seed": seed,
         "splits": rules,
@@ -86,6 +90,24 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         "truth": truth,
     }
     return Data(spec, splits["train"], splits.get("validation"), splits["test"], facts)
+
+
+def with_levels(source: Source, name: str, binary: bool, seed: int) -> Source:
+    """How many values a pixel has; 2 where pixels are drawn black or white, in the training set like in the others."""
+    levels = source.levels or (256 if source.train.inputs.dtype == np.uint8 else 0)
+    if not binary:
+        return source._replace(levels=levels)
+    if not levels:
+        raise UsageError(
+            f"dataset.binarize draws pixels black or white, and dataset={name} is made of numbers",
+            "use dataset.binarize=false, or a data set of images",
+        )
+    drawn = {
+        split: part._replace(inputs=binarize(part.inputs, seed, split))
+        for split, part in source._asdict().items()
+        if split in ("train", "validation", "test") and part is not None
+    }
+    return source._replace(levels=2, **drawn)
 
 
 def rule(split: str, preparation: dict[str, Any], size: int) -> str:

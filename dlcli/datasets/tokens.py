@@ -27,7 +27,7 @@ def prepare_tokens(source: Source, name: str, preparation: dict[str, Any]) -> Da
     DataError where a split would have no example.
     """
     assert source.vocabulary is not None
-    for setting, off in (("standardize", "none"), ("label_noise", 0)):
+    for setting, off in (("standardize", "none"), ("label_noise", 0), ("binarize", False)):
         if preparation[setting] != off:
             raise UsageError(
                 f"dataset.{setting}={preparation[setting]} has no meaning for dataset={name}, which is made of tokens",

@@ -47,26 +47,38 @@ def comparison_table(
     """
     table = plain_table(lines, f"{len(runs)} runs")
     table.add_column("run", overflow="fold")
-    for heading in HEADINGS:
+    measures = undecomposed(runs)
+    for heading in (*HEADINGS[:-1], *(f"test\n{name.replace('_', ' ')}" for name in measures), HEADINGS[-1]):
         table.add_column(heading)
     for run, name in zip(runs, names, strict=True):
         summary = run["summary"]
         if summary is None:
-            table.add_row(Text(name), *[""] * 6, Text(run["status"], style="red" if run["status"] == "failed" else ""))
+            table.add_row(
+                Text(name),
+                *[""] * (len(HEADINGS) - 1 + len(measures)),
+                Text(run["status"], style="red" if run["status"] == "failed" else ""),
+            )
             continue
         train, test = summary["risks"]["train"], summary["risks"]["test"]
-        least, count = best[comparable(summary)]
+        least, count = best.get(comparable(summary), (0.0, 0))
         table.add_row(
             Text(name),
             shown(train.get("loss")),
             shown(test.get("loss")),
             shown(train.get("error")),
             shown(test.get("error")),
-            wording.number(test["loss"]["value"] - train["loss"]["value"]),
+            wording.number(test["loss"]["value"] - train["loss"]["value"]) if "loss" in test else "",
             wording.number(train["loss"]["value"] - least) if count > 1 else "",
+            *(shown(test.get(measure)) for measure in measures),
             run["status"],
         )
     return table
+
+
+def undecomposed(runs: Sequence[Run]) -> list[str]:
+    """What there is to say of runs without a loss, such as those of a game of two players."""
+    risks = [run["summary"]["risks"]["test"] for run in runs if run["summary"] is not None]
+    return list(dict.fromkeys(name for risk in risks if "loss" not in risk for name in risk if name != "error"))
 
 
 def shown(risk: Mapping[str, Any] | None) -> str:
@@ -112,7 +124,7 @@ def best_train_losses(runs: Sequence[Run]) -> dict[tuple[str, ...], tuple[float,
     """Per key: the least train loss, and how many runs have the key."""
     found: dict[tuple[str, ...], tuple[float, int]] = {}
     for run in runs:
-        if run["summary"] is not None:
+        if run["summary"] is not None and "loss" in run["summary"]["risks"]["train"]:
             key = comparable(run["summary"])
             value = run["summary"]["risks"]["train"]["loss"]["value"]
             least, count = found.get(key, (value, 0))

@@ -78,7 +78,8 @@ def risks_table(found: Mapping[str, Any], lines: bool) -> Table:
 def interval_note(risks: Mapping[str, Any]) -> Text:
     sampled = [risk for risk in risks["test"].values() if risk["ci"] is not None]
     if not sampled:
-        return Text("No intervals: the test split has a single example.")
+        single = max(risk["n"] for risk in risks["test"].values()) == 1
+        return Text("No intervals: " + ("the test split has a single example." if single else "no mean over examples."))
     methods = dict.fromkeys(risk["method"] for risk in sampled)
     return Text(
         f"[a, b]: {100 * sampled[0]['level']:.3g} % intervals for the sampling of the examples, this model given "

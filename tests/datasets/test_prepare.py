@@ -15,6 +15,7 @@ PLAIN = {
     "label_noise": 0.0,
     "standardize": "none",
     "standardize_targets": False,
+    "binarize": False,
     "validation_fraction": 0.0,
     "test_fraction": 0.2,
     "seed": 0,

@@ -16,6 +16,7 @@ PLAIN = {
     "label_noise": 0.0,
     "standardize": "none",
     "standardize_targets": True,
+    "binarize": False,
     "validation_fraction": 0.0,
     "test_fraction": 0.1,
     "seed": 0,
