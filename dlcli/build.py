@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dlcli import config as configs
 from dlcli import registry
 from dlcli.datasets.prepare import prepare
-from dlcli.errors import UsageError
+from dlcli.errors import CheckpointError, UsageError
 from dlcli.optimizers.adam import adam
 from dlcli.protocols import Data, DataSpec, Normalization, Optimizer, Task
 from dlcli.settings import Checkpoint, Preparation, Training
+from dlcli.training import checkpoint
 from dlcli.training import device as devices
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches, stream
@@ -30,7 +35,12 @@ MADE_FOR = {
     "gan": ("adversarial",),
     "ebm": ("energy", "score_matching"),
 }
-NOT_IN_CLASS = {"dropout", "forget_bias"}  # model settings that regularize but do not change the set of functions
+NOT_IN_CLASS = {
+    "dropout",
+    "forget_bias",
+    "average",
+    "chains",
+}  # model settings that regularize but do not change the set of functions
 
 
 def build(config: Config) -> Run:
@@ -42,7 +52,8 @@ def build(config: Config) -> Run:
     device = devices.choose(training.device, training.precision)
     devices.deterministic(training.deterministic)
     data = read_data(config["dataset"])
-    task = registry.build("task", task_section(config), spec=data.spec)
+    supplied = {"spec": data.spec, "truth": data.facts["truth"], "read_features": partial(read_features, device)}
+    task = registry.build("task", task_section(config), **supplied)
     torch.default_generator.manual_seed(stream(config["seed"], "weights"))  # on the CPU, so alike on every device
     model = build_model(config, task.spec, data).to(device)
     if training.compile:
@@ -98,6 +109,36 @@ def build_model(config: Config, spec: DataSpec, data: Data) -> nn.Module:
     registry.build("initialization", config["initialization"])(model)
     # Images go through convolution and pooling a fifth faster with their channels last in memory.
     return model.to(memory_format=torch.channels_last) if len(spec.shape) == 3 else model
+
+
+def read_features(device: torch.device, run_dir: str, spec: DataSpec) -> Callable[[Tensor], Tensor]:
+    """The body of a classifier that dlcli has trained on the same data, as a map from inputs of `spec`.
+
+    Raises UsageError where `run_dir` is no such run, CheckpointError where its weights are not usable.
+    """
+    path = Path(run_dir)
+    if not (path / "config.yaml").is_file():
+        raise UsageError(f"task.features={run_dir} is not a run directory", "give one that `dlcli train` made")
+    config = configs.load_saved(path / "config.yaml")
+    if config["model"]["name"] in MADE_FOR or config["dataset"]["name"] != spec.name:
+        raise UsageError(
+            f"task.features needs a classifier of {spec.name}, and {run_dir} is {config['model']['name']} on "
+            f"{config['dataset']['name']}",
+            f"train one with: dlcli train dataset={spec.name} model=lenet",
+        )
+    data = read_data(config["dataset"])
+    task = registry.build("task", task_section(config), spec=data.spec)
+    model = build_model(config, task.spec, data)
+    model.load_state_dict(newest_weights(path))
+    model.to(device).eval().requires_grad_(False)
+    return lambda inputs: model.body(data.spec.from_source(spec.to_source(inputs)))
+
+
+def newest_weights(run_dir: Path) -> dict[str, Tensor]:
+    for path in checkpoint.checkpoints(run_dir / "checkpoints"):
+        with suppress(checkpoint.Damaged):
+            return checkpoint.load(path).tensors["model"]
+    raise CheckpointError(f"{run_dir} has no usable checkpoint", f"`dlcli verify {run_dir}` tells what is there")
 
 
 def build_augmentation(config: Config, spec: DataSpec) -> Any:

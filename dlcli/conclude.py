@@ -24,7 +24,7 @@ from dlcli.report.summary import NOT_COMPARED, flatten, summarize
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.durable import replace
-from dlcli.training.evaluate import evaluate
+from dlcli.training.evaluate import evaluate, evaluate_real
 from dlcli.training.loop import spending
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.references import Witness, witnesses
@@ -94,6 +94,8 @@ def evaluate_splits(run: Run) -> Evaluated:
 
     for name, split in run.data.splits().items():
         rows[name] = evaluate(run.model, run.task, split, collect=collect if decide and name == "test" else None)
+    if run.task.drawn:
+        rows["real"] = evaluate_real(run.task, run.data.train, run.data.test)
     return Evaluated(rows, torch.cat(decisions).numpy() if decisions else None)
 
 
@@ -109,10 +111,14 @@ def refuse_nonfinite(evaluated: Evaluated) -> None:
 
 
 def keep_rows(directory: RunDirectory, evaluated: Evaluated) -> None:
-    """losses/SPLIT_METRIC.npy, (n,) float64, in the order of the split: from them every number can be had again."""
+    """losses/SPLIT_METRIC.npy, (n,) float64, in the order of the split: from them every number can be had again.
+
+    Not so for distances of whole samples, whose rows are the examples themselves.
+    """
     for split, metrics in evaluated.rows.items():
         for metric, rows in metrics.items():
-            directory.write_array(f"losses/{split}_{metric}.npy", rows)
+            if rows.ndim == 1:
+                directory.write_array(f"losses/{split}_{metric}.npy", rows)
 
 
 def climb(run: Run, config: Config, directory: RunDirectory, stopped: Callable[[], bool]) -> list[Witness]:

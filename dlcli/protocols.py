@@ -34,6 +34,20 @@ class DataSpec(NamedTuple):
     mean: tuple[float, ...] = (0.0,)  # number of the source = input * scale + mean; one for all or one per channel
     scale: tuple[float, ...] = (1.0,)
 
+    def to_source(self, inputs: Tensor) -> Tensor:
+        """(batch, *shape), as a model reads them -> in the numbers of the source."""
+        mean, scale = self._per_channel(inputs)
+        return inputs * scale + mean
+
+    def from_source(self, numbers: Tensor) -> Tensor:
+        mean, scale = self._per_channel(numbers)
+        return (numbers - mean) / scale
+
+    def _per_channel(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(channels or 1, 1 ...) each."""
+        sizes = (-1, *(1 for _ in self.shape[1:]))
+        return like.new_tensor(self.mean).view(sizes), like.new_tensor(self.scale).view(sizes)
+
 
 class Batch(NamedTuple):
     inputs: Tensor  # (batch, *spec.shape) float32, or int64 tokens
@@ -126,6 +140,7 @@ class Task(Protocol):
     metrics: Mapping[str, Metric]  # "loss" is the risk that is decomposed; "error" the 0-1 error, where there is one
     undefined: str  # why the decomposition has no meaning here, in words; "" where it has one, which needs a "loss"
     random: bool  # whether `predict` draws from the noise, so that risks carry a Monte-Carlo error
+    drawn: int  # so many new examples are the predictions, held against as many given ones; 0: nothing is drawn
 
     def predict(self, model: nn.Module, batch: Batch, noise: Noise) -> Tensor:
         """What the metrics score, one row per example."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from dlcli.metrics.mean import widen
 from dlcli.protocols import Batch
 
+DRAWN = 2500  # examples that are drawn, and as many given ones: distances of samples cost the square of that
 NEIGHBOURS = 3  # whose distance is the radius about an example; that of the source
 BANDWIDTH_EXAMPLES = 1000  # given examples whose distances give the median; the median of 500,000 is sharp enough
 Features = Callable[[Tensor], Tensor]  # (batch, *shape) -> (batch, features)

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from dlcli.errors import UsageError
 from dlcli.models.averaged import Averaged
-from dlcli.models.layers import ACTIVATIONS, convolution, convolved, dense, require_numbers
+from dlcli.models.layers import ACTIVATIONS, convolution, dense, require_numbers
+from dlcli.models.scorer import PLAIN, scorer
 from dlcli.protocols import DataSpec, Normalization
 from dlcli.registry import register
 from dlcli.schema import Activation, Count, Range
@@ -69,13 +69,11 @@ def gan(
     checkerboards; no normalization in the discriminator, whose judgement of an example then depends on it alone.
     """
     require_numbers(spec, "gan")
+    judge = scorer("gan", spec, pack, width, depth, lambda: nn.LeakyReLU(SLOPE))
     if len(spec.shape) == 1:
         generator = perceptron(spec, normalization, width, depth, latent, activation)
-        judge = perceptron_judge(spec.shape[0] * pack, width, depth)
     else:
-        refuse_pooled_away(spec, depth)
         generator = upsampler(spec, normalization, width, depth, latent, activation)
-        judge = convolutional_judge(spec, width, depth, pack)
     if spectral:
         judge = [spectral_norm(layer) if list(layer.parameters()) else layer for layer in judge]
     return Gan(nn.Sequential(*generator, OUTPUTS[output]()), nn.Sequential(*judge), latent, pack, average)
@@ -89,14 +87,6 @@ def perceptron(
     for inputs, outputs in pairwise([latent, *[width] * depth]):
         body += [*dense(inputs, outputs, normalization), ACTIVATIONS[activation]()]
     return [*body, nn.Linear(width, spec.shape[0])]
-
-
-def perceptron_judge(features: int, width: int, depth: int) -> list[nn.Module]:
-    """(packs, pack * features) -> (packs, 1)."""
-    body: list[nn.Module] = []
-    for inputs, outputs in pairwise([features, *[width] * depth]):
-        body += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
-    return [*body, nn.Linear(width, 1)]
 
 
 def upsampler(
@@ -114,20 +104,6 @@ def upsampler(
     return [*body, *convolution(len(sizes), width, spec.shape[0], 3, 1, 1, PLAIN), Crop(sizes)]
 
 
-def convolutional_judge(spec: DataSpec, width: int, depth: int, pack: int) -> list[nn.Module]:
-    """(packs, pack * channels, *positions) -> (packs, 1): `depth` halvings of the maps, doubling the channels."""
-    sizes = spec.shape[1:]
-    channels = [spec.shape[0] * pack, *(width << stage for stage in range(depth))]
-    body: list[nn.Module] = []
-    for inputs, outputs in pairwise(channels):
-        body += [*convolution(len(sizes), inputs, outputs, 4, 2, 1, PLAIN), nn.LeakyReLU(SLOPE)]
-        sizes = convolved(sizes, 4, 2, 1)
-    return [*body, nn.Flatten(), nn.Linear(channels[-1] * math.prod(sizes), 1)]
-
-
-PLAIN = Normalization(wrap=lambda layer: layer, after=lambda channels, dims: nn.Identity())
-
-
 class Crop(nn.Module):
     """The first positions of maps whose doublings went past the size of the data."""
 
@@ -137,12 +113,3 @@ class Crop(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps[(..., *(slice(size) for size in self.sizes))]
-
-
-def refuse_pooled_away(spec: DataSpec, depth: int) -> None:
-    most = min(spec.shape[1:]).bit_length() - 1
-    if depth > most:
-        raise UsageError(
-            f"model 'gan' with model.depth={depth} halves '{spec.name}' ({'x'.join(map(str, spec.shape[1:]))}) away",
-            f"each stage halves the maps: use model.depth={most}" if most else "use a data set of larger images",
-        )

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dlcli.report import wording
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "real")  # real: training examples in place of drawn ones, against test
 FORMULAS = {
     "approximation": "min_F L_train",
     "optimization": "L_train - min_F L_train",

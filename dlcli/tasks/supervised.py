@@ -18,6 +18,7 @@ class Supervised(NamedTuple):
     metrics: Mapping[str, Metric]
     undefined = ""
     random = False
+    drawn = 0
 
     def predict(self, model: nn.Module, batch: Batch, noise: Noise) -> Tensor:
         """Raw scores or numbers, (batch, spec.outputs)."""

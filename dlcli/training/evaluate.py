@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlcli.protocols import Split, Task
+from dlcli.protocols import Batch, Split, Task
 from dlcli.training.randomness import FixedNoise
 
 CHUNK = 1000  # predictions per forward pass; large enough to be fast, small enough for any memory
@@ -26,6 +26,7 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """Per-example rows of every metric of the task, each (n,) float64. `collect` is handed each chunk's predictions.
 
+    n is the size of the split; of a task that draws, `task.drawn` at most, spread evenly over the split.
     draw: of the noise, for tasks whose predictions are random; every risk that is compared has the same one.
     """
     if task.spec.causal:  # an example makes a prediction at each position
@@ -33,8 +34,8 @@ def evaluate(
     was_training = model.training
     model.eval()
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
-    for start in range(0, len(split), chunk):
-        batch = split.batch(slice(start, start + chunk))
+    for start, examples in chunks(task, split, chunk):
+        batch = split.batch(examples)
         noise = FixedNoise(start, len(batch.inputs), batch.inputs.device, draw)
         prediction = task.predict(model, batch, noise)
         if collect is not None:
@@ -43,6 +44,30 @@ def evaluate(
             rows[name].append(metric.rows(prediction, batch))
     model.train(was_training)
     return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
+
+
+@torch.inference_mode()
+def evaluate_real(task: Task, train: Split, test: Split) -> dict[str, np.ndarray]:
+    """The rows of training examples in place of drawn ones, held against the test split: what is to be reached."""
+    rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
+    pairs = zip(chunks(task, train, CHUNK), chunks(task, test, CHUNK), strict=False)  # as many as the smaller split has
+    for (_, some), (_, others) in pairs:
+        drawn, given = train.batch(some).inputs, test.batch(others)
+        count = min(len(drawn), len(given.inputs))
+        for name, metric in task.metrics.items():
+            rows[name].append(metric.rows(drawn[:count], Batch(*(part[:count] for part in given))))
+    return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
+
+
+def chunks(task: Task, split: Split, chunk: int) -> Iterator[tuple[int, Tensor | slice]]:
+    """Which examples an evaluation reads at a time, and how many it has read before."""
+    count = min(task.drawn, len(split)) or len(split)
+    device = split.batch(slice(1)).inputs.device
+    for start in range(0, count, chunk):
+        stop = min(start + chunk, count)
+        # Evenly spread, because a split may be sorted.
+        spread = torch.arange(start, stop, device=device) * len(split) // count
+        yield start, slice(start, stop) if count == len(split) else spread
 
 
 def reduce(task: Task, rows: dict[str, np.ndarray]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What holds for each model with each normalization on each kind of input."""
+"""What holds for each model of targets with each normalization on each kind of input."""
 
 import copy
 import subprocess
@@ -9,10 +9,11 @@ import torch
 from torch.nn import functional as F
 
 from dlcli import registry
+from dlcli.build import MADE_FOR
 from dlcli.errors import UsageError
 
 SHAPES = {"table": (7,), "signal": (1, 40), "gray": (1, 16, 16), "color": (3, 16, 16)}
-MODELS = sorted(registry.catalogue("model"))
+MODELS = sorted(registry.catalogue("model").keys() - MADE_FOR.keys())  # those that predict targets
 NORMALIZATIONS = sorted(registry.catalogue("normalization"))
 CONVOLUTIONAL = {"cnn", "lenet", "resnet"}
 RECURRENT = {"gru", "lstm", "rnn"}
