@@ -17,6 +17,7 @@ PLAIN = {
     "standardize": "none",
     "standardize_targets": True,
     "binarize": False,
+    "binarize": False,
     "validation_fraction": 0.0,
     "test_fraction": 0.1,
     "seed": 0,
@@ -74,11 +75,11 @@ def test_a_split_without_a_window_is_refused():
     assert refusal.value.message == "dataset=play, test: 10 of 100 tokens, and a window needs 13"
 
 
-@pytest.mark.parametrize(("setting", "value"), [("standardize", "all"), ("label_noise", 0.1)])
+@pytest.mark.parametrize(("setting", "value"), [("standardize", "all"), ("label_noise", 0.1), ("binarize", True)])
 def test_what_has_no_meaning_for_tokens_is_refused(setting, value):
     with pytest.raises(UsageError) as refusal:
         text(**{setting: value})
-    start = f"dataset.{setting}={value} has no meaning for dataset=play"
+    start = f"dataset.{setting}={str(value).lower()} has no meaning for dataset=play"
     assert refusal.value.message == f"{start}, which is made of tokens"
 
 
