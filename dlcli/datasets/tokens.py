@@ -29,9 +29,10 @@ def prepare_tokens(source: Source, name: str, preparation: dict[str, Any]) -> Da
     assert source.vocabulary is not None
     for setting, off in (("standardize", "none"), ("label_noise", 0), ("binarize", False)):
         if preparation[setting] != off:
+            asked, wanted = (str(value).lower() for value in (preparation[setting], off))  # as YAML writes them
             raise UsageError(
-                f"dataset.{setting}={preparation[setting]} has no meaning for dataset={name}, which is made of tokens",
-                f"use dataset.{setting}={off}",
+                f"dataset.{setting}={asked} has no meaning for dataset={name}, which is made of tokens",
+                f"use dataset.{setting}={wanted}",
             )
     splits, rules = (text_splits if source.window else sequence_splits)(source, name, preparation)
     shape = splits["train"].batch(slice(1)).inputs.shape[1:]

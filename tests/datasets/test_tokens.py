@@ -17,7 +17,6 @@ PLAIN = {
     "standardize": "none",
     "standardize_targets": True,
     "binarize": False,
-    "binarize": False,
     "validation_fraction": 0.0,
     "test_fraction": 0.1,
     "seed": 0,
