@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +16,13 @@ from dlcli.decomposition import certificates, record
 from dlcli.decomposition.cautions import Circumstances
 from dlcli.decomposition.decompose import Decomposition, decompose
 from dlcli.decomposition.diagnose import diagnose
-from dlcli.decomposition.intervals import Estimate, sampled, whole
-from dlcli.errors import Diverged
+from dlcli.evaluation import Evaluated, decomposed, evaluate_splits, keep_rows, refuse_nonfinite, risk_estimates
 from dlcli.exhibit import exhibit
-from dlcli.protocols import Batch, Bound, Metric, Task
+from dlcli.protocols import Batch, Bound, Task
 from dlcli.report.summary import NOT_COMPARED, flatten, summarize
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.durable import replace
-from dlcli.training.evaluate import evaluate, evaluate_real
 from dlcli.training.loop import spending
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.references import Witness, witnesses
@@ -32,15 +30,13 @@ from dlcli.training.run import Run
 from dlcli.training.tracker import Tracker
 
 Config = dict[str, Any]
-DECOMPOSED = ("loss", "error")
+REGULARIZERS = (
+    ("optimizer", "weight_decay"),
+    ("model", "dropout"),
+    ("task", "label_smoothing"),
+    ("task", "free_bits"),
+)
 SHARE_OF_TRAINING = 0.5  # steps of continued training, as a share of the run's: its cost stays below that of the run
-
-
-class Evaluated(NamedTuple):
-    """The final weights on every split: rows[split][metric] is (n,) float64, decisions are of the test split."""
-
-    rows: dict[str, dict[str, np.ndarray]]
-    decisions: np.ndarray | None
 
 
 def conclude(
@@ -83,42 +79,6 @@ def conclude(
     summary["timing"] = dict(run.state.seconds)
     directory.write_summary(summary)
     return summary
-
-
-def evaluate_splits(run: Run) -> Evaluated:
-    decide = run.task.metrics["error"].decide if "error" in run.task.metrics else None
-    rows, decisions = {}, []
-
-    def collect(prediction: Tensor) -> None:
-        decisions.append(decide(prediction).cpu())
-
-    for name, split in run.data.splits().items():
-        rows[name] = evaluate(run.model, run.task, split, collect=collect if decide and name == "test" else None)
-    if run.task.drawn:
-        rows["real"] = evaluate_real(run.task, run.data.train, run.data.test)
-    return Evaluated(rows, torch.cat(decisions).numpy() if decisions else None)
-
-
-def refuse_nonfinite(evaluated: Evaluated) -> None:
-    for split, metrics in evaluated.rows.items():
-        for metric, rows in metrics.items():
-            bad = int(np.count_nonzero(~np.isfinite(rows)))
-            if bad:
-                raise Diverged(
-                    f"the {split} {metric} of the final weights is not finite for {bad} of {len(rows)} examples",
-                    "try a lower optimizer.lr or training.clip_norm=1",
-                )
-
-
-def keep_rows(directory: RunDirectory, evaluated: Evaluated) -> None:
-    """losses/SPLIT_METRIC.npy, (n,) float64, in the order of the split: from them every number can be had again.
-
-    Not so for distances of whole samples, whose rows are the examples themselves.
-    """
-    for split, metrics in evaluated.rows.items():
-        for metric, rows in metrics.items():
-            if rows.ndim == 1:
-                directory.write_array(f"losses/{split}_{metric}.npy", rows)
 
 
 def climb(run: Run, config: Config, directory: RunDirectory, stopped: Callable[[], bool]) -> list[Witness]:
@@ -167,11 +127,6 @@ def decompose_metrics(
             matched_noise=matched_noise(run, name, float(test.mean())),
         )
     return parts
-
-
-def decomposed(task: Task) -> dict[str, Metric]:
-    """The losses whose risk is a mean over examples; other metrics are readings of the same rows, and no sums."""
-    return {name: metric for name, metric in task.metrics.items() if name in DECOMPOSED}
 
 
 def diagnosis(task: Task, parts: Mapping[str, Decomposition]) -> str:
@@ -228,10 +183,12 @@ def circumstances(run: Run, config: Config) -> Circumstances:
 def regularizers(config: Config) -> tuple[str, ...]:
     """What the run minimized beside the decomposed loss, in words."""
     found = []
-    for group, setting in (("optimizer", "weight_decay"), ("model", "dropout"), ("task", "label_smoothing")):
+    for group, setting in REGULARIZERS:
         value = config[group].get(setting)
         if value:
             found.append(f"{setting.replace('_', ' ')} {value:g}")
+    if config["task"].get("beta", 1) != 1:
+        found.append(f"beta {config['task']['beta']:g}")
     if config["augmentation"]["name"] != "none":
         found.append("augmentation")
     if config["optimizer"]["name"] == "sam":
@@ -247,31 +204,6 @@ def keep_witnesses(directory: RunDirectory, ladder: list[Witness], parts: dict[s
             path = directory.path / "witnesses" / f"{rung.sha256[:16]}.safetensors"
             path.parent.mkdir(exist_ok=True)
             replace(path, rung.weights)
-
-
-def risk_estimates(
-    run: Run, evaluated: Evaluated, parts: Mapping[str, Decomposition] | None = None
-) -> dict[str, dict[str, Any]]:
-    """A train risk is known, those of the other splits are estimates of the distribution's.
-
-    parts: decompositions, which hold the estimates of the test split already.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for split, metrics in evaluated.rows.items():
-        found[split] = {}
-        for name, rows in metrics.items():
-            metric = run.task.metrics[name]
-            if split == "test" and parts is not None and name in parts:
-                estimate = parts[name].test
-            elif name not in decomposed(run.task):
-                estimate = Estimate(metric.reduce(rows), len(rows), metric.unit, method="one reduction of the split")
-            else:
-                estimate = whole(rows, metric.unit) if split == "train" else sampled(rows, metric.unit)
-            found[split][name] = record.estimate(estimate)
-            if metric.unit == "squared units":
-                targets = run.data.splits()[split].batch(slice(None)).targets.cpu().numpy()
-                found[split][name]["constant"] = metric.constant_risk(targets)
-    return found
 
 
 def data_warnings(run: Run) -> list[dict[str, str]]:

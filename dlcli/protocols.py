@@ -132,6 +132,20 @@ class Metric(Protocol):
     def constant_risk(self, targets: np.ndarray) -> float | None: ...  # least mean over all constant predictions
 
 
+class Architecture(NamedTuple):
+    """What a model with a free last layer says of the set of functions it can compute; the defaults claim nothing.
+
+    Where `frozen` or `affine`, `model.place(weights, bias)` puts a map into the model; where there are `hidden` layers,
+    `model.embed(state)` puts a narrower or shallower model of the kind into it, as the same function.
+    """
+
+    frozen: bool = False  # members differ in the last layer only: body(x) is the same in all of them
+    affine: bool = False  # the members are the affine maps of the inputs whose rank is at most head.in_features
+    hidden: tuple[int, ...] = ()  # widths of fully connected hidden layers, linear maps and activations alone
+    breakpoints: int | None = None  # of that activation, where it is piecewise linear
+    deepens: bool = False  # whether a layer can be added that changes nothing
+
+
 class Task(Protocol):
     """What is predicted, what is minimized, and which loss defines the risk."""
 
@@ -147,10 +161,13 @@ class Task(Protocol):
 
     def head(self, model: nn.Module) -> nn.Linear | None:
         """The last layer, where predictions are head(model.body(inputs)), nothing bounds its weights, and the loss is
-        convex in them; else None."""
+        convex in them; else None. Such a model has an `architecture`."""
 
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         """What is known of min_F L_tr of "loss" from the training examples, beside the floor of the metric."""
+
+    def afterwards(self, model: nn.Module, batch: Batch, noise: Noise) -> Mapping[str, Tensor]:
+        """Further losses of test examples by name, (batch,) in the unit of "loss", too dear to be evaluated often."""
 
     def sample(self, model: nn.Module, count: int, noise: Noise) -> Tensor:
         """New examples, (count, *spec.shape), in the numbers of the source. UsageError where nothing can be drawn."""

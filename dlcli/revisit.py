@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dlcli.build import build
-from dlcli.conclude import conclude, evaluate_splits, refuse_nonfinite, risk_estimates
+from dlcli.conclude import conclude
 from dlcli.errors import CheckpointError, UsageError
+from dlcli.evaluation import evaluate_splits, refuse_nonfinite, risk_estimates
 from dlcli.session import accounted, prepare, refuse_other_run, refuse_stop
 from dlcli.training import checkpoint, device
 from dlcli.training.directory import RunDirectory, read_environment

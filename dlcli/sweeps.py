@@ -71,7 +71,7 @@ def line(number: int, total: int, outcome: Outcome, folder: Path) -> str:
         return f"{head}  FAILED: {outcome.reason}"
     risks = read_object(folder / "summary.json")["risks"]
     shown = "  ".join(
-        f"{split} {name} {risks[split][name]['value']:.4g}" for name in risks["test"] for split in ("train", "test")
+        f"{split} {name} {risks[split][name]['value']:.4g}" for name in risks["train"] for split in ("train", "test")
     )
     return f"{head}  {shown}  ({outcome.seconds:.1f} s)"
 

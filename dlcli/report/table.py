@@ -29,7 +29,7 @@ def print_report(summary: Mapping[str, Any], console: Console) -> None:
 
 def print_risks(risks: Mapping[str, Any], console: Console) -> None:
     """The first table alone, for a checkpoint that is only evaluated."""
-    for part in (risks_table(risks, console.is_terminal), interval_note(risks)):
+    for part in (risks_table(risks, console.is_terminal), interval_note(risks), *noise_note(risks)):
         console.print(part, highlight=False, soft_wrap=False)
 
 
@@ -37,6 +37,7 @@ def parts(summary: Mapping[str, Any], lines: bool) -> Iterator[RenderableType]:
     """The report from top to bottom; `lines` draws rules under the headings."""
     yield risks_table(summary["risks"], lines)
     yield interval_note(summary["risks"])
+    yield from noise_note(summary["risks"])
     for metric, record in summary["decomposition"].items():
         yield ""
         yield terms_table(metric, record, lines)
@@ -66,13 +67,18 @@ def risks_table(found: Mapping[str, Any], lines: bool) -> Table:
     table.add_column("")
     for split in risks:
         table.add_column(split)
-    for metric, first in risks["train"].items():
-        cells = [wording.estimate(risk[metric]["value"], risk[metric]["ci"], first["unit"]) for risk in risks.values()]
-        table.add_row(f"{metric}{wording.unit_name(first['unit'])}", *map(Text, cells))
+    for metric, first in (risks["train"] | risks.get("test", {})).items():
+        cells = [shown(risk.get(metric)) for risk in risks.values()]
+        table.add_row(f"{metric.replace('_', ' ')}{wording.unit_name(first['unit'])}", *map(Text, cells))
         if first["unit"] == "squared units" and all(risk[metric].get("constant") for risk in risks.values()):
             table.add_row("R^2", *(f"{1 - r[metric]['value'] / r[metric]['constant']:.4g}" for r in risks.values()))
     table.add_row("examples", *(str(risk[next(iter(risk))]["n"]) for risk in risks.values()))
     return table
+
+
+def shown(risk: Mapping[str, Any] | None) -> str:
+    """Empty where something was not evaluated on a split."""
+    return "" if risk is None else wording.estimate(risk["value"], risk["ci"], risk["unit"])
 
 
 def interval_note(risks: Mapping[str, Any]) -> Text:
@@ -86,6 +92,14 @@ def interval_note(risks: Mapping[str, Any]) -> Text:
         f"({', '.join(methods)}).",
         style="dim",
     )
+
+
+def noise_note(risks: Mapping[str, Any]) -> Iterator[Text]:
+    """What the risks of random predictions owe to the draw, which is one and the same for every run."""
+    errors = {split: risk["loss"]["noise_se"] for split, risk in risks.items() if risk.get("loss", {}).get("noise_se")}
+    if errors:
+        each = ", ".join(f"{split} {wording.number(error)}" for split, error in errors.items())
+        yield Text(f"Standard error of the loss by the drawn noise, the same draw for every run: {each}.", style="dim")
 
 
 def terms_table(metric: str, record: Mapping[str, Any], lines: bool) -> Table:

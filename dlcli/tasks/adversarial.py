@@ -49,6 +49,9 @@ class Adversarial(NamedTuple):
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         return ()
 
+    def afterwards(self, model: nn.Module, batch: Batch, noise: Noise) -> Mapping[str, Tensor]:
+        return {}
+
     def sample(self, model: nn.Module, count: int, noise: Noise) -> Tensor:
         return self.spec.to_source(model(noise.normal(model.latent)))
 

@@ -48,6 +48,9 @@ class EnergyBased(NamedTuple):
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         return ()
 
+    def afterwards(self, model: nn.Module, batch: Batch, noise: Noise) -> Mapping[str, Tensor]:
+        return {}
+
     def sample(self, model: Energy, count: int, noise: Noise) -> Tensor:
         return self.spec.to_source(draw(model, self.walk, noise))
 

@@ -41,6 +41,9 @@ class ScoreMatching(NamedTuple):
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         return ()
 
+    def afterwards(self, model: nn.Module, batch: Batch, noise: Noise) -> Mapping[str, Tensor]:
+        return {}
+
     def sample(self, model: Energy, count: int, noise: Noise) -> Tensor:
         """A walk from the base Gaussian."""
         start = model.base * noise.normal(*self.spec.shape)

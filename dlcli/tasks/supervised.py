@@ -30,6 +30,9 @@ class Supervised(NamedTuple):
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         return ()
 
+    def afterwards(self, model: nn.Module, batch: Batch, noise: Noise) -> Mapping[str, Tensor]:
+        return {}
+
     def sample(self, model: nn.Module, count: int, noise: Noise) -> Tensor:
         raise UsageError(
             f"a model that predicts the targets of {self.spec.name} has no examples to draw",

@@ -59,6 +59,21 @@ def evaluate_real(task: Task, train: Split, test: Split) -> dict[str, np.ndarray
     return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
 
 
+@torch.inference_mode()
+def evaluate_afterwards(model: nn.Module, task: Task, test: Split) -> dict[str, np.ndarray]:
+    """Per-example rows of what the task evaluates once, at the end."""
+    was_training = model.training
+    model.eval()
+    rows: dict[str, list[Tensor]] = {}
+    for start, examples in chunks(task, test, CHUNK):
+        batch = test.batch(examples)
+        noise = FixedNoise(start, len(batch.inputs), batch.inputs.device)
+        for name, part in task.afterwards(model, batch, noise).items():
+            rows.setdefault(name, []).append(part)
+    model.train(was_training)
+    return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
+
+
 def chunks(task: Task, split: Split, chunk: int) -> Iterator[tuple[int, Tensor | slice]]:
     """Which examples an evaluation reads at a time, and how many it has read before."""
     count = min(task.drawn, len(split)) or len(split)

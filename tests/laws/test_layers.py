@@ -27,6 +27,7 @@ ROWS = {
     "config": 3,
     "build": 4,
     "exhibit": 4,
+    "evaluation": 4,
     "conclude": 5,
     "session": 6,
     "revisit": 7,

@@ -1,0 +1,111 @@
+"""The final weights on every split: per-example rows, and the risks that they are estimates of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlcli.decomposition import record
+from dlcli.decomposition.decompose import Decomposition
+from dlcli.decomposition.intervals import Estimate, sampled, whole
+from dlcli.errors import Diverged
+from dlcli.protocols import Metric, Task
+from dlcli.training.directory import RunDirectory
+from dlcli.training.evaluate import evaluate, evaluate_afterwards, evaluate_real
+from dlcli.training.run import Run
+
+DECOMPOSED = ("loss", "error")
+
+
+class Evaluated(NamedTuple):
+    """The final weights on every split: rows[split][metric] is (n,) float64, decisions are of the test split.
+
+    again: rows under another draw of the noise, where predictions are random.
+    """
+
+    rows: dict[str, dict[str, np.ndarray]]
+    decisions: np.ndarray | None
+    again: dict[str, dict[str, np.ndarray]]
+
+
+def evaluate_splits(run: Run) -> Evaluated:
+    decide = run.task.metrics["error"].decide if "error" in run.task.metrics else None
+    rows, decisions = {}, []
+
+    def collect(prediction: Tensor) -> None:
+        decisions.append(decide(prediction).cpu())
+
+    again = {}
+    for name, split in run.data.splits().items():
+        rows[name] = evaluate(run.model, run.task, split, collect=collect if decide and name == "test" else None)
+        if run.task.random and not run.task.undefined:
+            again[name] = evaluate(run.model, run.task, split, draw=1)
+    rows["test"] |= evaluate_afterwards(run.model, run.task, run.data.test)
+    if run.task.drawn:
+        rows["real"] = evaluate_real(run.task, run.data.train, run.data.test)
+    return Evaluated(rows, torch.cat(decisions).numpy() if decisions else None, again)
+
+
+def refuse_nonfinite(evaluated: Evaluated) -> None:
+    for split, metrics in evaluated.rows.items():
+        for metric, rows in metrics.items():
+            bad = int(np.count_nonzero(~np.isfinite(rows)))
+            if bad:
+                raise Diverged(
+                    f"the {split} {metric} of the final weights is not finite for {bad} of {len(rows)} examples",
+                    "try a lower optimizer.lr or training.clip_norm=1",
+                )
+
+
+def keep_rows(directory: RunDirectory, evaluated: Evaluated) -> None:
+    """losses/SPLIT_METRIC.npy, (n,) float64, in the order of the split: from them every number can be had again.
+
+    Not so for distances of whole samples, whose rows are the examples themselves.
+    """
+    for split, metrics in evaluated.rows.items():
+        for metric, rows in metrics.items():
+            if rows.ndim == 1:
+                directory.write_array(f"losses/{split}_{metric}.npy", rows)
+
+
+def risk_estimates(
+    run: Run, evaluated: Evaluated, parts: Mapping[str, Decomposition] | None = None
+) -> dict[str, dict[str, Any]]:
+    """A train risk is known, those of the other splits are estimates of the distribution's.
+
+    parts: decompositions, which hold the estimates of the test split already.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for split, metrics in evaluated.rows.items():
+        found[split] = {}
+        for name, rows in metrics.items():
+            metric = run.task.metrics.get(name)
+            if metric is None:  # evaluated once, in the unit of the loss
+                estimate = sampled(rows, run.task.metrics["loss"].unit)
+            elif split == "test" and parts is not None and name in parts:
+                estimate = parts[name].test
+            elif name not in decomposed(run.task):
+                estimate = Estimate(metric.reduce(rows), len(rows), metric.unit, method="one reduction of the split")
+            else:
+                estimate = whole(rows, metric.unit) if split == "train" else sampled(rows, metric.unit)
+            found[split][name] = record.estimate(estimate)
+            if split in evaluated.again and name in decomposed(run.task):
+                found[split][name]["noise_se"] = noise_error(rows, evaluated.again[split][name])
+            if estimate.unit == "squared units":
+                targets = run.data.splits()[split].batch(slice(None)).targets.cpu().numpy()
+                found[split][name]["constant"] = metric.constant_risk(targets)
+    return found
+
+
+def noise_error(rows: np.ndarray, again: np.ndarray) -> float:
+    """Standard error of a risk that comes from the drawn noise alone: two independent draws for each example."""
+    return float(np.sqrt(np.mean((rows - again) ** 2) / 2 / len(rows)))
+
+
+def decomposed(task: Task) -> dict[str, Metric]:
+    """The losses whose risk is a mean over examples; other metrics are readings of the same rows, and no sums."""
+    return {name: metric for name, metric in task.metrics.items() if name in DECOMPOSED}
