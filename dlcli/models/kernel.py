@@ -12,10 +12,11 @@ from dlcli.errors import UsageError
 from dlcli.models.layers import require_numbers
 from dlcli.models.predictor import Predictor
 from dlcli.models.random_features import random_features
-from dlcli.protocols import DataSpec
+from dlcli.protocols import Architecture, DataSpec
 from dlcli.registry import register
 from dlcli.schema import Count, Positive, Seed
 
+FROZEN = Architecture(frozen=True)
 MOST_EXAMPLES = 20000  # of an exact kernel: their values for one batch of 1000 are then 80 MB
 
 
@@ -51,10 +52,10 @@ def kernel(
     number = scale_gamma(examples) if gamma == "scale" else gamma
     if exact:
         values = KernelValues(examples.flatten(1), kernel, number, order, depth)
-        return Predictor(FixedFeatures(nn.Flatten(), values), len(examples), spec.outputs)
+        return Predictor(FixedFeatures(nn.Flatten(), values), len(examples), spec.outputs, FROZEN)
     generator = torch.Generator().manual_seed(features_seed)
     levels = random_features(generator, features, kernel, number, order, width, depth)
-    return Predictor(FixedFeatures(nn.Flatten(), *levels), width, spec.outputs)
+    return Predictor(FixedFeatures(nn.Flatten(), *levels), width, spec.outputs, FROZEN)
 
 
 def scale_gamma(examples: Tensor) -> float:

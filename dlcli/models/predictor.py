@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+from dlcli.protocols import Architecture
+
+UNKNOWN = Architecture()
 
 
 class Predictor(nn.Module):
@@ -12,10 +17,17 @@ class Predictor(nn.Module):
     problem; the decomposition uses that.
     """
 
-    def __init__(self, body: nn.Module, features: int, outputs: int):
+    def __init__(self, body: nn.Module, features: int, outputs: int, architecture: Architecture = UNKNOWN):
         super().__init__()
+        self.architecture = architecture
         self.body = body  # (batch, *spec.shape) -> (batch, features)
         self.head = nn.Linear(features, outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(self.body(inputs))  # (batch, outputs)
+
+    @torch.no_grad()
+    def place(self, weights: Tensor, bias: Tensor) -> None:
+        """Make the model this map of its features: weights (outputs, features), bias (outputs,)."""
+        self.head.weight.copy_(weights)
+        self.head.bias.copy_(bias)
