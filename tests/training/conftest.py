@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 
-from dlcli.protocols import Batch, Data, DataSpec
+from dlcli.datasets.resident import Resident
+from dlcli.protocols import Data, DataSpec
 from dlcli.registry import build
 from dlcli.settings import Checkpoint, Training
 from dlcli.training.parameters import FlatParameters
@@ -23,28 +24,12 @@ def section(group, name, **changes):
     return {**yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8")), **changes}
 
 
-class Memory:
-    """A split held as two tensors."""
-
-    def __init__(self, inputs, targets):
-        self.inputs, self.targets = inputs, targets
-
-    def __len__(self):
-        return len(self.inputs)
-
-    def batch(self, indices):
-        return Batch(self.inputs[indices], self.targets[indices])
-
-    def to(self, device):
-        return Memory(self.inputs.to(device), self.targets.to(device))
-
-
 def images(examples, seed, classes=3, shape=(1, 6, 6)):
     """Noisy copies of one pattern per class: learnable, and not separable at once."""
     draw = torch.Generator().manual_seed(seed)
     patterns = torch.randn(classes, *shape, generator=torch.Generator().manual_seed(0))
     targets = torch.randint(classes, (examples,), generator=draw)
-    return Memory(patterns[targets] + 1.5 * torch.randn(examples, *shape, generator=draw), targets)
+    return Resident(patterns[targets] + 1.5 * torch.randn(examples, *shape, generator=draw), targets)
 
 
 def make_run(
@@ -132,8 +117,3 @@ def make_run_fixture():
 @pytest.fixture
 def notebook():
     return Notebook()
-
-
-@pytest.fixture
-def memory():
-    return Memory
