@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 from scipy.integrate import quad
-from scipy.special import logsumexp
+from scipy.special import entr, logsumexp
 
 PANEL = 16  # nodes of a Gauss-Legendre panel
 REACH = 9.0  # deviations beyond which a Gaussian is left out, mass 1e-18
@@ -27,9 +27,11 @@ class BayesRisk(NamedTuple):
 
     error: float  # fraction
     loss: float  # cross-entropy, nats
+    entropy: float | None = None  # of the inputs, all classes together, nats; None: not computed
 
     def truth(self, method: str) -> dict[str, Any]:
-        return {"bayes_error": self.error, "bayes_loss": self.loss, "method": method}
+        known = {} if self.entropy is None else {"entropy": self.entropy}
+        return {"bayes_error": self.error, "bayes_loss": self.loss, **known, "method": method}
 
 
 def panels(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +60,7 @@ def of_blurred_curves(curve: Curve, classes: int, length: float, noise: float) -
     first, second = (np.arange(low[axis], high[axis] + step, step) for axis in (0, 1))
     scale = step * step / (2 * np.pi * noise * noise)
     right = [np.exp(-0.5 * ((points[:, 1:] - second) / noise) ** 2) for points in curves]  # (nodes, grid)
-    error = loss = 0.0
+    error = loss = entropy = 0.0
     for start in range(0, len(first), ROWS):
         rows = first[start : start + ROWS, None]
         left = [np.exp(-0.5 * ((rows - points[:, 0]) / noise) ** 2) * weights for points in curves]  # (rows, nodes)
@@ -67,7 +69,8 @@ def of_blurred_curves(curve: Curve, classes: int, length: float, noise: float) -
         others = np.maximum(mass.sum(0) - mass, 0)
         ratio = np.divide(others, mass, out=np.zeros_like(mass), where=mass > TINY)
         loss += float((mass * np.log1p(ratio)).sum())
-    return BayesRisk(error / classes, loss / classes)
+        entropy += float(entr(mass.sum(0) / classes).sum())
+    return BayesRisk(error / classes, loss / classes, entropy + 2 * float(np.log(step)))
 
 
 def of_polygon(classes: int, radius: float) -> BayesRisk:
