@@ -1,4 +1,6 @@
-"""The risk is that of one fixed function: traps 2, 3 and 4 of any decomposition, each sprung here on purpose."""
+"""The risk is that of one fixed function: the traps of any decomposition that look right, each sprung on purpose."""
+
+import copy
 
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from dlcli.datasets.resident import Resident
 from dlcli.protocols import DataSpec
 from dlcli.tasks.classification import multiclass
 from dlcli.training.evaluate import evaluate, risks
+from dlcli.training.loop import fit
+from dlcli.training.signals import Stop
+from dlcli.training.step import take_step
 
 SPEC = DataSpec("planted", (6,), classes=("a", "b", "c"))
 
@@ -32,9 +37,15 @@ TASK = multiclass(SPEC, loss="cross_entropy", label_smoothing=0.0)
 
 
 def test_the_risk_does_not_depend_on_the_evaluation_batch_size(model, split):
-    whole = risks(model, TASK, split, chunk=1000)
-    for chunk in (1, 7, 100):
-        assert risks(model, TASK, split, chunk=chunk) == pytest.approx(whole, rel=1e-5)
+    """To the last bits of float32: a matrix product may sum in another order for another number of rows. In float64
+    the same holds to its last bits, so nothing but rounding depends on the batching."""
+    for net, data, precision in (
+        (model, split, 1e-6),
+        (copy.deepcopy(model).double(), Resident(split.inputs.double(), split.targets), 1e-14),
+    ):
+        whole = risks(net, TASK, data, chunk=1000)
+        for chunk in (1, 7, 100):
+            assert risks(net, TASK, data, chunk=chunk) == pytest.approx(whole, rel=precision)
 
 
 def test_the_risk_is_the_mean_over_all_examples_in_evaluation_mode(model, split):
@@ -64,3 +75,59 @@ def test_the_order_of_the_examples_does_not_matter(model, split):
     order = torch.randperm(101, generator=torch.Generator().manual_seed(2))
     shuffled = Resident(*(tensor[order] for tensor in split.batch(slice(None))))
     assert risks(model, TASK, shuffled) == pytest.approx(risks(model, TASK, split), rel=1e-6)
+
+
+def test_a_far_example_in_the_last_small_batch_weighs_as_much_as_any_other(split):
+    """A mean of batch means (100, then 1) would count it a hundred times."""
+    model = nn.Linear(6, 3)
+    nn.init.zeros_(model.weight)
+    model.bias.data = torch.tensor([0.0, -100.0, -100.0])
+    targets = torch.zeros(101, dtype=torch.int64)
+    targets[-1] = 1
+    found = risks(model, TASK, Resident(split.inputs, targets), chunk=100)
+    assert found == pytest.approx({"loss": 100 / 101, "error": 1 / 101}, rel=1e-6)
+
+
+def test_the_risk_is_computed_in_float32_inside_bfloat16_autocast_of_training(make_run):
+    run = make_run(precision="bf16")
+    take_step(run)
+    single = copy.deepcopy(run.model).eval()
+    everything = run.data.train.batch(slice(None))
+    with torch.no_grad():
+        expected = nn.functional.cross_entropy(single(everything.inputs).double(), everything.targets).item()
+    assert risks(run.model, run.task, run.data.train)["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_reported_train_risk_is_none_of_the_numbers_that_look_like_it(make_run, notebook, tmp_path):
+    """With everything on that changes a training loss, the row of the train risk is the plain one, and far from both
+    the running mean and the loss in training mode; and reporting twice reports the same."""
+    run = make_run(
+        model=("mlp", {"width": 16, "depth": 2, "dropout": 0.3}),
+        normalization="batch",
+        augmentation=("standard", {"flip": 0.0, "crop": 1}),
+        label_smoothing=0.2,
+        optimizer=("adam", {"lr": 0.01, "weight_decay": 0.01}),
+        steps=300,
+        log_every=5,
+        evaluate_every=300,
+    )
+    fit(run, tmp_path, {}, notebook, notebook, Stop())
+    rows = {name: value for _, _, values in notebook.rows for name, value in values.items()}
+    reported, running = rows["risk/train/loss"], rows["train/running_loss"]
+    everything = run.data.train.batch(slice(None))
+    with torch.no_grad():
+        in_training = nn.functional.cross_entropy(copy.deepcopy(run.model)(everything.inputs), everything.targets)
+        plain = copy.deepcopy(run.model).eval()(everything.inputs).double()
+    assert reported == pytest.approx(nn.functional.cross_entropy(plain, everything.targets).item(), rel=1e-6)
+    assert abs(running - reported) > 0.05 and abs(in_training.item() - reported) > 0.05
+    assert [risks(run.model, run.task, run.data.train)["loss"] for _ in range(2)] == [reported, reported]
+
+
+def test_smoothing_of_the_objective_leaves_the_risk_of_a_perfect_fit_at_zero(make_run):
+    """Trap 5: the smoothed loss has a floor near 0.5; the risk must not."""
+    run = make_run(label_smoothing=0.1)
+    confident = nn.Linear(3, 3, bias=False)
+    confident.weight.data = 100 * torch.eye(3)
+    data = Resident(torch.eye(3), torch.arange(3))
+    assert risks(confident, run.task, data) == {"loss": 0.0, "error": 0.0}
+    assert run.task.phases[0].loss(confident, data.batch(slice(None)), None).item() > 0.3
