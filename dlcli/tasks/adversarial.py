@@ -16,6 +16,9 @@ from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 from dlcli.registry import register
 from dlcli.schema import Count, NonNegative, Positive
 from dlcli.tasks.games import GAMES, Game, real_penalty, slope_penalty
+from dlcli.tasks.pictures import frame, grid, looks_like_image, scatter
+
+POINTS = 40  # that are drawn for a picture with each of the examples that it has noise for
 
 
 class Players(Protocol):
@@ -55,8 +58,16 @@ class Adversarial(NamedTuple):
     def sample(self, model: nn.Module, count: int, noise: Noise) -> Tensor:
         return self.spec.to_source(model(noise.normal(model.latent)))
 
-    def pictures(self, model: nn.Module, split: Split, noise: Noise) -> Mapping[str, np.ndarray]:
-        return {}
+    def pictures(self, model: Players, split: Split, noise: Noise) -> Mapping[str, np.ndarray]:
+        """Drawn images, or drawn points beside as many given ones."""
+        if looks_like_image(self.spec.shape):
+            return {"samples": grid(self.sample(model, 0, noise))}
+        if self.spec.shape != (2,):
+            return {}
+        given = split.batch(slice(DRAWN)).inputs
+        drawn = model(noise.normal(POINTS, model.latent).flatten(0, 1))
+        corners = frame(given)
+        return {"samples": np.concatenate([scatter(given, corners), scatter(drawn[:DRAWN], corners)], 1)}
 
 
 @register("task", "adversarial")

@@ -17,7 +17,10 @@ from dlcli.metrics.two_samples import DRAWN, discrepancy_metric
 from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 from dlcli.registry import register
 from dlcli.schema import Count, NonNegative, Positive, Probability, Range
+from dlcli.tasks.landscape import density_beside
 from dlcli.tasks.langevin import Energy, Walk
+from dlcli.tasks.pictures import grid, looks_like_image
+from dlcli.tasks.units import log_volume
 
 SIDE = 200  # points of the quadrature along each axis
 REACH = 4.0  # deviations of the base Gaussian that it covers on each side
@@ -39,7 +42,7 @@ class EnergyBased(NamedTuple):
         if self.drawn:
             return draw(model, self.walk, noise)
         log_partition, error = quadrature(model, batch.inputs.device)
-        losses = model(batch.inputs).double() + log_partition
+        losses = model(batch.inputs).double() + log_partition + log_volume(self.spec)
         return torch.stack([losses, error.expand_as(losses)], 1)
 
     def head(self, model: nn.Module) -> None:
@@ -55,7 +58,9 @@ class EnergyBased(NamedTuple):
         return self.spec.to_source(draw(model, self.walk, noise))
 
     def pictures(self, model: Energy, split: Split, noise: Noise) -> Mapping[str, np.ndarray]:
-        return {}
+        if looks_like_image(self.spec.shape):
+            return {"samples": grid(self.sample(model, 0, noise))}
+        return density_beside(model, split) if self.spec.shape == (2,) else {}
 
 
 def negative_log_likelihood(prediction: Tensor, batch: Batch) -> Tensor:

@@ -18,7 +18,9 @@ from dlcli.metrics.mean import MeanRisk, widen
 from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 from dlcli.registry import register
 from dlcli.schema import Count, Positive, Range
+from dlcli.tasks.landscape import density_beside
 from dlcli.tasks.langevin import Energy, Walk, slope
+from dlcli.tasks.pictures import grid, looks_like_image
 
 
 class ScoreMatching(NamedTuple):
@@ -50,7 +52,9 @@ class ScoreMatching(NamedTuple):
         return self.spec.to_source(self.walk.take(model, start, noise))
 
     def pictures(self, model: Energy, split: Split, noise: Noise) -> Mapping[str, np.ndarray]:
-        return {}
+        if looks_like_image(self.spec.shape):
+            return {"samples": grid(self.sample(model, 0, noise))}
+        return density_beside(model, split) if self.spec.shape == (2,) else {}
 
 
 def squared_remainder(prediction: Tensor, batch: Batch) -> Tensor:
