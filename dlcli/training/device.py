@@ -31,6 +31,7 @@ def choose(device: Literal["auto", "cpu", "cuda", "mps"], precision: Literal["fp
         raise UsageError(
             f"training.precision=bf16 is not supported by this {name} device", "use training.precision=fp32"
         )
+    torch.backends.cudnn.allow_tf32 = False  # fp32 is not TF32, which convolutions take by default: risks would show it
     return chosen
 
 

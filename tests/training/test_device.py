@@ -38,6 +38,12 @@ def test_a_device_that_is_not_there_is_a_usage_error(bare, name):
     assert caught.value.hint == "use training.device=cpu, or auto"
 
 
+def test_single_precision_is_not_rounded_to_ten_bits_in_convolutions(bare, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    device.choose("cpu", "fp32")
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_a_device_that_does_not_answer_is_a_device_error(bare, monkeypatch):
     def fail(*arguments, **keywords):
         raise RuntimeError("CUDA error: uncorrectable ECC error\nCompile with `TORCH_USE_CUDA_DSA`")
