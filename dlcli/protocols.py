@@ -74,6 +74,7 @@ class Source(NamedTuple):
     # What is known of the generator, plain JSON. bayes_error: least 0-1 error (fraction); bayes_loss: least risk under
     # the default loss (cross-entropy in nats, or squared error averaged over the targets), both on clean new data;
     # bayes_error_se and bayes_loss_se: standard errors, where the value is an average; method: in words.
+    # entropy: of the inputs, nats, the least -log density. modes (k, 2), deviation: of equally likely Gaussians.
     truth: Mapping[str, Any] = {}
     origin: str = ""  # where the numbers come from, for the report
     notes: tuple[str, ...] = ()  # what its reader should know, e.g. a category that only the test split has

@@ -6,16 +6,23 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from dlcli.build import build
 from dlcli.conclude import conclude
 from dlcli.errors import CheckpointError, UsageError
 from dlcli.evaluation import evaluate_splits, refuse_nonfinite, risk_estimates
 from dlcli.session import accounted, prepare, refuse_other_run, refuse_stop
+from dlcli.tasks.language import generate
 from dlcli.training import checkpoint, device
 from dlcli.training.directory import RunDirectory, read_environment
+from dlcli.training.evaluate import CHUNK
 from dlcli.training.faults import machine_faults
+from dlcli.training.randomness import FixedNoise
 from dlcli.training.run import Run
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
@@ -23,6 +30,17 @@ from dlcli.training.tracker import Tracker
 
 Config = dict[str, Any]
 TRIED_STEPS = 20
+
+
+class Asked(NamedTuple):
+    """What `dlcli sample` is asked for; what is None falls to the kind of the run."""
+
+    count: int | None  # examples or texts
+    seed: int
+    prompt: str | None
+    length: int | None  # tokens to add
+    temperature: float | None
+    top_k: int | None
 
 
 def evaluate(run_dir: Path, config: Config, kind: str) -> tuple[int, dict[str, Any]]:
@@ -33,6 +51,44 @@ def evaluate(run_dir: Path, config: Config, kind: str) -> tuple[int, dict[str, A
         evaluated = evaluate_splits(run)
         refuse_nonfinite(evaluated)
         return step, risk_estimates(run, evaluated)
+
+
+def sample(run_dir: Path, config: Config, kind: str, asked: Asked) -> tuple[np.ndarray, list[str]]:
+    """New examples of the checkpoint "last" or "best", (count, *shape) in the numbers of the data set; of a language
+    model the tokens (count, length), and the texts. Example i depends on the seed and on i alone, not on the count.
+
+    Raises UsageError for a run that has nothing to draw, and for a prompt to a run that is no language model.
+    """
+    with machine_faults(), Stop() as stop, torch.inference_mode():
+        run = prepare(config, stop)
+        load(run, config, run_dir, kind)
+        run.model.eval()
+        if run.task.spec.causal:
+            tokens = continued(run, asked).cpu().numpy()
+            return tokens, [run.task.spec.vocabulary.decode(text) for text in tokens.tolist()]
+        if any(word is not None for word in (asked.prompt, asked.length, asked.temperature, asked.top_k)):
+            raise UsageError(
+                f"{run_dir} is no language model: it cannot go on from a prompt", "give --count and --seed"
+            )
+        drawn, count = [], asked.count or 64
+        for start in range(0, count, CHUNK):
+            size = min(CHUNK, count - start)
+            noise = FixedNoise(start, size, run.device, asked.seed)
+            drawn.append(run.task.sample(run.model, size, noise).cpu().numpy())
+        return np.concatenate(drawn), []
+
+
+def continued(run: Run, asked: Asked) -> Tensor:
+    """(count, tokens of the prompt and after it)"""
+    spec, count = run.task.spec, asked.count or 1
+    draws = FixedNoise(0, count, run.device, asked.seed).uniform(1 + (asked.length or spec.shape[0]))
+    if asked.prompt:
+        prompt = torch.from_numpy(np.asarray(spec.vocabulary.encode(asked.prompt), np.int64)).to(run.device)
+        prompts = prompt.repeat(count, 1)
+    else:
+        prompts = (draws[:, :1] * spec.outputs).long()  # any first token
+    temperature = 1.0 if asked.temperature is None else asked.temperature
+    return generate(run.model, prompts, draws[:, 1:], spec.shape[0], temperature, asked.top_k)
 
 
 def decompose_again(directory: RunDirectory, config: Config, stop: Stop, say: Callable[[str], None]) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 EDGE = 1  # pixels between pictures
 LEAST_SIDE = 24  # smaller pictures are enlarged to about this many pixels
+GREATEST = 400  # images of a grid
 BINS = 160  # of a density over the plane, in each direction
 # From dark to bright, evenly spaced: readable in grey and by the colour-blind.
 COLOURS = np.array([[13, 8, 60], [84, 20, 120], [160, 40, 110], [225, 90, 70], [250, 170, 50], [252, 250, 190]])
@@ -30,6 +33,14 @@ def grid(images: Tensor, columns: int = 8) -> np.ndarray:
         top, left = place // columns * (height + EDGE), place % columns * (width + EDGE)
         canvas[top : top + height, left : left + width] = picture
     return canvas
+
+
+def picture(examples: np.ndarray) -> np.ndarray | None:
+    """Images (n, channels, height, width) as a grid, points of the plane (n, 2) as a scatter; None for others."""
+    drawn = torch.from_numpy(examples)
+    if looks_like_image(drawn.shape[1:]):
+        return grid(drawn[:GREATEST], columns=math.ceil(math.sqrt(min(len(drawn), GREATEST))))
+    return scatter(drawn, frame(drawn)) if drawn.shape[1:] == (2,) else None
 
 
 def frame(points: Tensor) -> tuple[Tensor, Tensor]:

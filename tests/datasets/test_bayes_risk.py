@@ -25,12 +25,12 @@ def test_two_gaussians_have_the_error_of_the_normal_tail(radius):
 
 
 def test_two_gaussians_at_distance_one_have_the_published_risks():
-    assert of_polygon(2, 1.0) == pytest.approx((0.158655, 0.356316), abs=1e-6)
+    assert of_polygon(2, 1.0)[:2] == pytest.approx((0.158655, 0.356316), abs=1e-6)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_equal_means_leave_nothing_to_know(classes):
-    assert of_polygon(classes, 0.0) == pytest.approx((1 - 1 / classes, np.log(classes)), rel=1e-12)
+    assert of_polygon(classes, 0.0)[:2] == pytest.approx((1 - 1 / classes, np.log(classes)), rel=1e-12)
 
 
 @pytest.mark.parametrize(("classes", "radius"), [(2, 1.0), (3, 1.0), (5, 4.0), (9, 2.0)])
