@@ -29,7 +29,7 @@ class Checkpoint(NamedTuple):
 
 
 class Decompose(NamedTuple):
-    budget: Literal["none", "quick"]
+    budget: Literal["none", "quick", "standard", "exhaustive"]
 
 
 class Preparation(NamedTuple):

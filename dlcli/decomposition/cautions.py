@@ -16,6 +16,8 @@ class Circumstances(NamedTuple):
     label_noise: float = 0.0  # share of the training labels that were redrawn; the test labels are clean
     duplicates: int = 0  # test inputs that stand in the training set too
     selected_on: str = ""  # split that chose the weights or the settings; "" if nothing was chosen
+    overlap: int = 0  # test inputs that stand in the validation split
+    one_pass: bool = False  # no example was trained on twice
     regularizers: tuple[str, ...] = ()  # in words: "weight decay 0.0005", "label smoothing 0.1"
 
 
@@ -40,6 +42,23 @@ def of_circumstances(circumstances: Circumstances) -> list[Caution]:
     if circumstances.selected_on == "test":
         found.append(
             Caution("selected_on_test", "weights or settings were chosen on the test set: its risk is too small")
+        )
+    if circumstances.overlap > 0:
+        chosen = circumstances.selected_on == "validation"
+        effect = "which chose the learning rates" if chosen else "and whatever is chosen by validation sees them"
+        found.append(
+            Caution(
+                "selection_contaminated",
+                f"{circumstances.overlap} test inputs stand in the validation split, {effect}: their risk is too small",
+            )
+        )
+    if circumstances.one_pass:
+        found.append(
+            Caution(
+                "one_pass",
+                "no example was trained on twice: the running loss estimates the risk of earlier weights on new data, "
+                "and train and test risk differ by little else than the sampling of the two sets",
+            )
         )
     if circumstances.regularizers:
         found.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from dlcli.decomposition import cautions
 from dlcli.decomposition.cautions import Caution, Circumstances
 from dlcli.decomposition.intervals import Estimate, sampled, whole
 from dlcli.protocols import Bound
+
+if TYPE_CHECKING:
+    from dlcli.decomposition.population import BestInClass, Excess
 
 TOLERANCE = 1e-9  # of the identity, relative to 1 + |L|
 SEPARABLE = 0.1  # greatest width of the interval of min_F L_tr, as a share of the test risk
@@ -30,6 +33,15 @@ THIS_RUN = "the run itself"
 class Interval(NamedTuple):
     low: float
     high: float
+
+
+class Surrogate(NamedTuple):
+    """The best minimizer that was found of what the run minimized, where that is not the decomposed loss."""
+
+    train_risk: float  # in the decomposed loss
+    method: str
+    before: float  # value of that objective at the run's weights
+    after: float  # and at the minimizer
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,10 @@ class Decomposition:
     resolution: float = 0.0
     bayes: float | None = None  # risk of the best possible function, where the generator is known
     matched_noise: float | None = None  # test risk under the label noise of the training set
+    ledger_version: str = ""  # of what other runs had reached when this one was decomposed
+    surrogate: Surrogate | None = None
+    best_in_class: BestInClass | None = None  # risk on the distribution of the best member
+    excess: Excess | None = None  # the terms on the distribution, where the Bayes risk and the minimizer are known
     warnings: tuple[Caution, ...] = ()
 
     def __post_init__(self) -> None:
@@ -78,6 +94,18 @@ class Decomposition:
     @property
     def separable(self) -> bool:
         return self.kappa is not None and self.kappa <= SEPARABLE
+
+    @property
+    def solver_error(self) -> float | None:
+        """L_tr(f) - L_tr(f_J), with f_J the minimizer of the run's objective J; negative where decay costs more."""
+        return None if self.surrogate is None else self.train.value - self.surrogate.train_risk
+
+    @property
+    def surrogate_bias(self) -> Interval | None:
+        """L_tr(f_J) - min_F L_tr: what J itself gives away. Both sum to the optimization term."""
+        if self.surrogate is None:
+            return None
+        return Interval(*(self.surrogate.train_risk - end for end in reversed(self.approximation)))
 
     @property
     def infimum_not_attained(self) -> bool:

@@ -256,7 +256,9 @@ def entries(summary: Mapping[str, Any], run: str) -> tuple[list[Member], list[tu
                 and not each["method"].startswith(LEDGER)
             ):
                 members.append(Member(*place, each["value"], each["method"], each["witness"], run, each["attained"]))
-    return members, [(keys["class"], wider) for wider in summary.get("class", {}).get("superclasses", [])]
+    declared, own = summary.get("class", {}), keys["class"]
+    wider = [(own, each) for each in declared.get("superclasses", [])]
+    return members, wider + [(each, own) for each in declared.get("subclasses", [])]
 
 
 def loss_key(keys: Mapping[str, str], metric: str, unit: str) -> str:

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 from dlcli.decomposition.cautions import Caution
-from dlcli.decomposition.decompose import Decomposition, Interval
+from dlcli.decomposition.decompose import Decomposition, Interval, Surrogate
 from dlcli.decomposition.intervals import Estimate
+from dlcli.decomposition.population import BestInClass, Excess
 from dlcli.protocols import Bound
 
+TERMS = ("approximation", "estimation", "optimization")
 SCHEMA = "dlcli.decomposition/1"
 
 
@@ -28,12 +30,16 @@ def to_json(parts: Decomposition) -> dict[str, Any]:
             "heuristics": [bound(each) for each in parts.tried if each.kind == "heuristic"],
             "kappa": parts.kappa,
             "separable": parts.separable,
+            "ledger_version": parts.ledger_version,
         },
         "optimization": {
             "interval": ends(parts.optimization),
             "resolution": parts.resolution,
             "below_resolution": parts.below_resolution,
             "infimum_not_attained": parts.infimum_not_attained,
+            "solver_error": parts.solver_error,
+            "surrogate_bias": None if parts.surrogate is None else ends(parts.surrogate_bias),
+            "surrogate": None if parts.surrogate is None else parts.surrogate._asdict(),
         },
         "generalization": {
             "value": parts.generalization,
@@ -41,7 +47,11 @@ def to_json(parts: Decomposition) -> dict[str, Any]:
             "level": parts.test.level,
             "ci_source": "test sampling given f",
         },
-        "population": {"bayes": {"value": parts.bayes, "kind": "unknown" if parts.bayes is None else "exact"}},
+        "population": {
+            "bayes": {"value": parts.bayes, "kind": "unknown" if parts.bayes is None else "exact"},
+            "best_in_class": None if parts.best_in_class is None else best_in_class(parts.best_in_class),
+            "excess": None if parts.excess is None else excess(parts.excess),
+        },
         "identity_residual": parts.residual,
         "warnings": [warning._asdict() for warning in parts.warnings],
     }
@@ -50,6 +60,7 @@ def to_json(parts: Decomposition) -> dict[str, Any]:
 def from_json(record: dict[str, Any]) -> Decomposition:
     """The decomposition that was written; ValueError if its numbers no longer satisfy the identity."""
     approximation, generalization = record["approx_train"], record["generalization"]
+    population = record["population"]
     test = {key: value for key, value in record["test"].items() if key in Estimate._fields}
     return Decomposition(
         loss=record["loss"]["name"],
@@ -65,8 +76,28 @@ def from_json(record: dict[str, Any]) -> Decomposition:
         resolution=record["optimization"]["resolution"],
         bayes=record["population"]["bayes"]["value"],
         matched_noise=record["test"]["matched_noise_value"],
+        ledger_version=approximation["ledger_version"],
+        surrogate=record["optimization"]["surrogate"] and Surrogate(**record["optimization"]["surrogate"]),
+        best_in_class=population["best_in_class"] and read_best_in_class(population["best_in_class"]),
+        excess=population["excess"] and read_excess(population["excess"]),
         warnings=tuple(Caution(**warning) for warning in record["warnings"]),
     )
+
+
+def best_in_class(value: BestInClass) -> dict[str, Any]:
+    return {**value._asdict(), "interval": ends(value.interval)}
+
+
+def read_best_in_class(record: dict[str, Any]) -> BestInClass:
+    return BestInClass(interval(record["interval"]), record["level"], record["method"])
+
+
+def excess(value: Excess) -> dict[str, Any]:
+    return {"bayes": value.bayes, **{name: ends(getattr(value, name)) for name in TERMS}}
+
+
+def read_excess(record: dict[str, Any]) -> Excess:
+    return Excess(record["bayes"], *(interval(record[name]) for name in TERMS))
 
 
 def estimate(value: Estimate) -> dict[str, Any]:

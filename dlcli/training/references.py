@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
-import torch
-from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from dlcli.protocols import Batch, Noise, Optimizer, Phase, Progress, Split, Task
-from dlcli.training.evaluate import CHUNK, risks
+from dlcli.training.evaluate import evaluate, reduce
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches, stream
 from dlcli.training.run import Learner, Run, State
 from dlcli.training.step import take_step
 
-GREATEST_REFIT = 1 << 28  # float64 numbers, 2 GiB; those of a long text would take the memory of the whole machine
+Loss = Callable[[nn.Module, Batch, Noise], Tensor]  # -> mean over the batch
 
 
 class Witness(NamedTuple):
@@ -36,40 +34,25 @@ class Witness(NamedTuple):
     method: str
     risks: dict[str, float]
     weights: bytes  # safetensors
+    greatest: float  # loss of a training example
+    seconds: float = 0.0  # what it cost to find and evaluate
 
     @property
     def sha256(self) -> str:
         return sha256(self.weights).hexdigest()
 
-
-def witnesses(
-    run: Run, saved: dict[str, dict[str, Tensor]], optimizer: Optimizer, steps: int, stopped: Callable[[], bool]
-) -> Iterator[Witness]:
-    """The ladder of upper bounds, cheapest first: the run's own weights, its checkpoints, a head refit, more training.
-
-    saved: further weights of this run by name, e.g. {"best": ...}. `steps` of continued training with `optimizer`,
-    whose learning rate falls to zero. Nothing here moves `run.model`.
-    """
-    model, task, train = copy_of(run.model), run.task, run.data.train
-    yield witness("the run itself", model, task, train)
-    final = copy.deepcopy(model.state_dict())
-    for name, weights in saved.items():
-        model.load_state_dict(weights)
-        yield witness(f"checkpoint '{name}'", model, task, train)
-    model.load_state_dict(final)
-    method = "final weights"
-    if steps and not stopped():
-        continue_training(model, run, optimizer, steps, stopped)
-        method = f"training continued {steps} steps, lr to 0, no regularizers"
-        yield witness(method, model, task, train)
-    if can_refit(task.head(model), task, train) and not stopped():
-        refit_head(model, task, train)
-        yield witness(f"{method}; last layer refit (convex, float64)", model, task, train)
+    def state(self) -> dict[str, Tensor]:
+        return safetensors.torch.load(self.weights)
 
 
-def witness(method: str, model: nn.Module, task: Task, train: Split) -> Witness:
+def witness(
+    method: str, model: nn.Module, task: Task, train: Split, rows: dict[str, np.ndarray] | None = None
+) -> Witness:
+    """The model as it stands. rows: its metrics over `train`, where they are known already."""
     weights = safetensors.torch.save({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
-    return Witness(method, risks(model, task, train), weights)
+    rows = rows or evaluate(model, task, train)
+    greatest = float(rows["loss"].max()) if "loss" in rows else math.nan
+    return Witness(method, reduce(task, rows), weights, greatest)
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -81,22 +64,26 @@ def copy_of(model: nn.Module) -> nn.Module:
     return twin.eval()
 
 
+def risk_of(task: Task) -> Loss:
+    """The decomposed risk, as an objective."""
+    return lambda model, batch, noise: task.metrics["loss"].rows(task.predict(model, batch, noise), batch).mean()
+
+
 def continue_training(
     model: nn.Module, run: Run, optimizer: Optimizer, steps: int, stopped: Callable[[], bool]
 ) -> None:
-    """Minimize the decomposed risk itself, by the same steps as any run: evaluation mode, so no dropout and frozen
-    running statistics (they are part of the member), no augmentation, no smoothing, no decay of the weights; the
-    learning rate falls to zero as a cosine.
+    """Move `model` down the decomposed risk itself, by the same steps as any run, on the data of `run`: evaluation
+    mode, so no dropout and frozen running statistics (they are part of the member), no augmentation, no smoothing, no
+    decay of the weights; the learning rate falls to zero as a cosine.
     """
-
-    def plain_risk(model: nn.Module, batch: Batch, noise: Noise) -> Tensor:
-        return run.task.metrics["loss"].rows(run.task.predict(model, batch, noise), batch).mean()
 
     def cosine(progress: Progress) -> float:
         return 0.5 * (1 + math.cos(math.pi * progress.step / progress.steps))
 
     parameters = FlatParameters(model)
-    learner = Learner(Phase("reference", "", plain_risk), parameters, optimizer, optimizer.init(parameters), cosine)
+    learner = Learner(
+        Phase("reference", "", risk_of(run.task)), parameters, optimizer, optimizer.init(parameters), cosine
+    )
     seed = stream(run.seed, "reference")
     reference = replace(
         run,
@@ -112,45 +99,3 @@ def continue_training(
     while reference.state.step < steps and not stopped():
         take_step(reference)
         reference.state.step += 1
-
-
-def can_refit(head: nn.Linear | None, task: Task, train: Split) -> bool:
-    """Whether there is a last layer, and its inputs and scores over the training set fit the memory as float64."""
-    if head is None:
-        return False
-    predictions = len(train) * (task.spec.shape[0] if task.spec.causal else 1)
-    return predictions * (head.in_features + head.out_features) <= GREATEST_REFIT
-
-
-def refit_head(model: nn.Module, task: Task, train: Split) -> None:
-    """Minimize the risk over the last layer alone, given its features: convex for the losses in use.
-
-    L-BFGS in float64 on the whole training set. On separable features the infimum is not attained; the iteration
-    budget ends the growth of the weights.
-    """
-    with torch.inference_mode():
-        chunks = [train.batch(slice(start, start + CHUNK)) for start in range(0, len(train), CHUNK)]
-        features = torch.cat([model.body(chunk.inputs) for chunk in chunks]).double()
-    features, targets = features.clone(), train.batch(slice(None)).targets
-    head = copy.deepcopy(task.head(model)).double()
-    leaves = list(head.parameters())
-    batch = Batch(features, targets)
-    metric = task.metrics["loss"]
-
-    def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
-        put(leaves, point)
-        loss = metric.rows(head(features), batch).mean()
-        gradients = torch.autograd.grad(loss, leaves)
-        return loss.item(), np.concatenate([gradient.flatten().cpu().numpy() for gradient in gradients])
-
-    start = np.concatenate([leaf.detach().flatten().cpu().numpy() for leaf in leaves])
-    solution = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "maxcor": 20})
-    put(leaves, solution.x)
-    task.head(model).load_state_dict({name: tensor.float() for name, tensor in head.state_dict().items()})
-
-
-def put(leaves: list[Tensor], point: np.ndarray) -> None:
-    vector = torch.from_numpy(point).to(leaves[0].device)
-    with torch.no_grad():
-        for leaf, part in zip(leaves, vector.split([leaf.numel() for leaf in leaves]), strict=True):
-            leaf.copy_(part.view_as(leaf))

@@ -14,7 +14,7 @@ from dlcli.verbs.train import print_run
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    parser.add_argument("budget", nargs="?", default="budget=quick", metavar="budget=none|quick")
+    parser.add_argument("budget", nargs="?", default="budget=quick", metavar="budget=quick|standard|...")
     shared.add_plugins(parser)
 
 

@@ -28,12 +28,16 @@ ROWS = {
     "build": 4,
     "exhibit": 4,
     "evaluation": 4,
-    "conclude": 5,
-    "session": 6,
-    "revisit": 7,
-    "sweeps": 7,
-    "verbs": 8,
-    "cli": 9,
+    "exact": 4,
+    "ladder": 5,
+    "pool": 5,
+    "terms": 6,
+    "conclude": 7,
+    "session": 8,
+    "revisit": 9,
+    "sweeps": 9,
+    "verbs": 10,
+    "cli": 11,
 }
 # Within row 1 and for these pairs an import is part of the design.
 ALLOWED = {("settings", "schema"), ("tasks", "metrics"), ("config", "report")}

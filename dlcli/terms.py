@@ -1,0 +1,204 @@
+"""The three terms of each loss of a concluded run: bounds gathered, circumstances noted, the population side beside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlcli.decomposition import certificates, population
+from dlcli.decomposition.cautions import Circumstances
+from dlcli.decomposition.decompose import Decomposition, Interval, Surrogate, decompose
+from dlcli.decomposition.floors import constant_prediction, rescaled_scores
+from dlcli.decomposition.intervals import sampled
+from dlcli.evaluation import Evaluated, decomposed
+from dlcli.exact import bounds_of_class, margins, targets_of
+from dlcli.ladder import Ladder, loaded
+from dlcli.metrics import multiclass
+from dlcli.pool import Pool
+from dlcli.protocols import Batch, Bound, Split
+from dlcli.training.evaluate import CHUNK, evaluate
+from dlcli.training.randomness import FixedNoise
+from dlcli.training.run import Run
+
+Config = dict[str, Any]
+REGULARIZERS = (
+    ("optimizer", "weight_decay"),
+    ("model", "dropout"),
+    ("task", "label_smoothing"),
+    ("task", "free_bits"),
+)
+
+
+def decompose_metrics(
+    run: Run, config: Config, evaluated: Evaluated, ladder: Ladder, pool: Pool
+) -> dict[str, Decomposition]:
+    bounds = bounds_of_run(run, ladder)
+    noted = circumstances(run, config)
+    parts = {}
+    for name in decomposed(run.task):
+        rows = evaluated.rows["train"][name], evaluated.rows["test"][name]
+        tried = bounds[name] + beyond(pool.bounds.get(name), float(np.mean(rows[0])), bounds[name])
+        part = decompose(
+            *rows,
+            tried,
+            loss=name,
+            unit=run.task.metrics[name].unit,
+            circumstances=noted,
+            bayes=bayes_risk(run, name),
+            matched_noise=matched_noise(run, name, float(rows[1].mean())),
+        )
+        parts[name] = replace(
+            part,
+            ledger_version=pool.version,
+            surrogate=surrogate(name, ladder),
+            **population_side(run, name, part, ladder),
+        )
+    return parts
+
+
+def bounds_of_run(run: Run, ladder: Ladder) -> dict[str, list[Bound]]:
+    """By metric: from the loss, the data and the class, then the rungs of the ladder as they were reached."""
+    targets, groups = targets_of(run), repeated_inputs(run)
+    free_head, found = run.task.head(run.model) is not None, {}
+    for name, metric in decomposed(run.task).items():
+        bounds = [certificates.nonnegativity(metric), certificates.label_conflicts(groups, targets, metric)]
+        if name == "loss":
+            bounds += [*run.task.bounds(run.model, run.data.train), *bounds_of_class(run, ladder.exact)]
+        if free_head:
+            bounds.append(constant_prediction(targets, metric))
+        if name == "loss":
+            bounds += [rescaled(run), *(margins(rung, metric, free_head) for rung in ladder.rungs)]
+        for rung in ladder.rungs[1:]:
+            kind = "certified"
+            if name == "loss" and ladder.exact is not None and rung is ladder.exact.rung and ladder.exact.closed:
+                kind = "exact"
+            bounds.append(
+                Bound("upper", rung.risks[name], kind, rung.method, True, witness=rung.sha256, seconds=rung.seconds)
+            )
+        found[name] = [bound for bound in bounds if bound is not None]
+    return found
+
+
+def beyond(found: Bound | None, train: float, bounds: list[Bound]) -> list[Bound]:
+    """What another run has reached, where it is better than everything of this one."""
+    own = min([train, *(bound.value for bound in bounds if bound.side == "upper" and bound.kind != "heuristic")])
+    return [found] if found is not None and found.value < own else []
+
+
+@torch.inference_mode()
+def rescaled(run: Run) -> Bound | None:
+    """The best common factor and biases of the run's own scores, where they are scores of a cross-entropy."""
+    if run.task.metrics["loss"] != multiclass.CROSS_ENTROPY or run.task.head(run.model) is None:
+        return None
+    model, train = run.model.eval(), run.data.train
+    scores = [model(train.batch(slice(start, start + CHUNK)).inputs) for start in range(0, len(train), CHUNK)]
+    return rescaled_scores(torch.cat(scores).double().cpu().numpy(), targets_of(run))
+
+
+def surrogate(name: str, ladder: Ladder) -> Surrogate | None:
+    if ladder.objective is None:
+        return None
+    rung = ladder.objective.rung
+    return Surrogate(rung.risks[name], rung.method, ladder.objective.before, ladder.objective.after)
+
+
+def population_side(run: Run, name: str, part: Decomposition, ladder: Ladder) -> dict[str, Any]:
+    """Risks on the distribution: an interval of the best of the class for the 0-1 error, the terms of Bottou & Bousquet
+    where the generator and the minimizer are known. Label noise makes the training set another distribution.
+    """
+    found: dict[str, Any] = {}
+    if part.test.ci is None or run.data.facts["label_noise"]["asked"]:
+        return found
+    if part.test.unit == "fraction":
+        low = part.approximation.low
+        found["best_in_class"] = population.best_in_class(low, part.test.ci[1], len(run.data.train), 1.0)
+    exact = ladder.exact
+    if part.bayes is not None and name == "loss" and exact is not None and exact.closed and exact.optimum.attained:
+        rows = evaluate(loaded(run, exact.rung), run.task, run.data.test)[name]
+        minimizer = sampled(rows, part.test.unit).ci
+        if minimizer is not None:
+            best = Interval(part.bayes, minimizer[1])
+            found["excess"] = population.excess(Interval(*part.test.ci), part.bayes, best, Interval(*minimizer))
+    return found
+
+
+def bayes_risk(run: Run, name: str) -> float | None:
+    """The least risk of any function, where the generator is known; sources state it for the default loss only."""
+    usual = {"cross_entropy", "logistic"} if run.data.spec.classes else {"squared_error"}
+    if name == "loss" and run.task.metrics[name].rows.__name__ not in usual:
+        return None
+    return run.data.facts["truth"].get(f"bayes_{name}")
+
+
+def repeated_inputs(run: Run) -> list[np.ndarray]:
+    """Groups of training examples with one input; the data set's facts tell whether there is anything to look for."""
+    if not run.data.facts["duplicates"]["train"]:
+        return []
+    return certificates.repeated(run.data.train.batch(slice(None)).inputs.cpu().numpy())
+
+
+@torch.inference_mode()
+def matched_noise(run: Run, name: str, clean: float) -> float | None:
+    """The test risk under the label noise of the training set: labels redrawn uniformly with that probability.
+
+    An exact expectation over the noise: (1 - noise) * clean risk + noise * mean over the classes of the risk with that
+    class as every target.
+    """
+    noise = run.data.facts["label_noise"]["asked"]
+    if not noise:
+        return None
+    of_classes = []
+    for start in range(0, len(run.data.test), CHUNK):
+        batch = run.data.test.batch(slice(start, start + CHUNK))
+        run.model.eval()
+        noise_of_examples = FixedNoise(start, len(batch.inputs), run.device)
+        prediction = run.task.predict(run.model, batch, noise_of_examples)
+        for label in range(len(run.data.spec.classes)):
+            relabelled = Batch(batch.inputs, torch.full_like(batch.targets, label))
+            of_classes.append(run.task.metrics[name].rows(prediction, relabelled).double().cpu())
+    return (1 - noise) * clean + noise * torch.cat(of_classes).mean().item()
+
+
+def circumstances(run: Run, config: Config) -> Circumstances:
+    return Circumstances(
+        label_noise=run.data.facts["label_noise"]["asked"],
+        duplicates=run.data.facts["duplicates"]["train_test"],
+        selected_on="validation" if config["schedule"]["name"] == "plateau" else "",
+        overlap=0 if run.data.validation is None else overlap(run.data.validation, run.data.test),
+        one_pass=run.steps <= run.batches.epoch_steps,
+        regularizers=regularizers(config),
+    )
+
+
+def overlap(validation: Split, test: Split) -> int:
+    """Test inputs that stand in the validation split too."""
+    seen = set(fingerprints(validation))
+    return sum(each in seen for each in fingerprints(test))
+
+
+def fingerprints(split: Split) -> list[bytes]:
+    return [
+        sha256(row).digest()
+        for start in range(0, len(split), CHUNK)
+        for row in split.batch(slice(start, start + CHUNK)).inputs.cpu().numpy()
+    ]
+
+
+def regularizers(config: Config) -> tuple[str, ...]:
+    """What the run minimized beside the decomposed loss, in words."""
+    found = []
+    for group, setting in REGULARIZERS:
+        value = config[group].get(setting)
+        if value:
+            found.append(f"{setting.replace('_', ' ')} {value:g}")
+    if config["task"].get("beta", 1) != 1:
+        found.append(f"beta {config['task']['beta']:g}")
+    if config["augmentation"]["name"] != "none":
+        found.append("augmentation")
+    if config["optimizer"]["name"] == "sam":
+        found.append("sharpness (SAM)")
+    return tuple(found)
