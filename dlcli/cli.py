@@ -22,9 +22,11 @@ VERBS = {
     "sample": "draw new examples from a generative model, or text from a language model",
     "decompose": "decompose the test risk of a run again, with another budget",
     "report": "print the report of a run, or compare several",
+    "ledger": "the best of each function class that any run has found; --rebuild reads all runs again",
     "list": "what can be chosen: models, datasets, optimizers, ...",
     "config": "show the composed configuration; --check tries it out",
     "verify": "check every checkpoint of a run against its manifest",
+    "selftest": "check the estimator and the program against known truth, in a few minutes",
     "doctor": "show versions, device, threads, folders, and what looks wrong",
 }
 MODULES = {"eval": "evaluate", "list": "listing"}  # where the verb is no good name for a file

@@ -34,6 +34,7 @@ ROWS = {
     "terms": 6,
     "conclude": 7,
     "session": 8,
+    "rehearsals": 9,
     "revisit": 9,
     "sweeps": 9,
     "verbs": 10,

@@ -1,0 +1,40 @@
+"""`dlcli ledger`: the best member that any run has found of each class, on each training set, in each loss."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from dlcli.errors import UsageError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("output_root", nargs="?", type=Path, default=Path("outputs"), metavar="OUTPUT_ROOT")
+    parser.add_argument("--rebuild", action="store_true", help="forget it, and read the run directories again")
+
+
+def run(arguments: Namespace) -> int:
+    from rich.console import Console
+    from rich.text import Text
+
+    from dlcli.decomposition.ledger import Ledger
+    from dlcli.report.table import plain_table
+
+    root, console = arguments.output_root, Console()
+    if not root.is_dir():
+        raise UsageError(f"there is no folder {root}", "give the output root of your runs, the default is ./outputs")
+    ledger = Ledger(root)
+    if arguments.rebuild:
+        read, unreadable = ledger.rebuild()
+        print(f"read {read} runs of {root}")
+        for path in unreadable:
+            print(f"not readable: {path}")
+    standings = ledger.standings()
+    table = plain_table(console.is_terminal, f"{len(standings)} entries, version {ledger.version or '0'}")
+    for heading in ("class", "data", "loss", "best", "members", "run", "found by"):
+        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    for best, evaluated in standings:
+        cells = (best.function_class, best.data[:8], best.loss, f"{best.risk:.6g}", str(evaluated), best.run)
+        table.add_row(*map(Text, cells), Text(best.method.rsplit("; ", 1)[-1]))
+    console.print(table, highlight=False)
+    return 0
