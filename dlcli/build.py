@@ -28,13 +28,6 @@ from dlcli.training.run import Learner, Run
 
 Config = dict[str, Any]
 GREATEST_EVALUATIONS = 20  # in a run, when `evaluate_every` is auto
-# Models that are made for tasks of their own, the usual one first; all others predict targets.
-MADE_FOR = {
-    "vae": ("reconstruction",),
-    "flow": ("density",),
-    "gan": ("adversarial",),
-    "ebm": ("energy", "score_matching"),
-}
 NOT_IN_CLASS = {
     "dropout",
     "forget_bias",
@@ -81,11 +74,12 @@ def build(config: Config) -> Run:
 def task_section(config: Config) -> Config:
     """The task of the config; `auto` is the one that the model is made for. UsageError where they do not fit."""
     model, task = config["model"]["name"], config["task"]["name"]
-    fitting = MADE_FOR.get(model, ())
+    made_for = {name: entry.meant_for.get("tasks", ()) for name, entry in registry.catalogue("model").items()}
+    fitting = made_for[model]
     if task == "auto" and fitting:
         return {"name": fitting[0], **configs.defaults("task", fitting[0])}
-    if task not in fitting and (fitting or any(task in tasks for tasks in MADE_FOR.values())):
-        models = [name for name, tasks in MADE_FOR.items() if task in tasks]
+    if task not in fitting and (fitting or any(task in tasks for tasks in made_for.values())):
+        models = [name for name, tasks in made_for.items() if task in tasks]
         raise UsageError(
             f"model={model} does not fit task={task}",
             f"use model={' or '.join(models)}, or task=auto" if models else f"use task={' or '.join(fitting)}",
@@ -101,14 +95,22 @@ def read_data(section: Config) -> Data:
 
 def build_model(config: Config, spec: DataSpec, data: Data) -> nn.Module:
     """The model with its initial weights drawn from torch's default generator."""
-    normalization: Normalization = registry.build("normalization", config["normalization"])
-    supplied = {"spec": spec, "normalization": normalization}
+    usual: Normalization = registry.build("normalization", normalization_section(config))
+    supplied = {"spec": spec, "normalization": registry.build("normalization", config["normalization"], usual=usual)}
     if "examples" in registry.catalogue("model")[config["model"]["name"]].supplied:  # a copy, so only on demand
         supplied["examples"] = data.train.batch(slice(None)).inputs
     model = registry.build("model", config["model"], **supplied)
     registry.build("initialization", config["initialization"])(model)
     # Images go through convolution and pooling a fifth faster with their channels last in memory.
     return model.to(memory_format=torch.channels_last) if len(spec.shape) == 3 else model
+
+
+def normalization_section(config: Config) -> Config:
+    """The normalization of the config; `auto` is the one that the model is meant for."""
+    if config["normalization"]["name"] != "auto":
+        return config["normalization"]
+    usual = registry.catalogue("model")[config["model"]["name"]].meant_for.get("normalization", "none")
+    return {"name": usual, **configs.defaults("normalization", usual)}
 
 
 def read_features(device: torch.device, run_dir: str, spec: DataSpec) -> Callable[[Tensor], Tensor]:
@@ -120,7 +122,8 @@ def read_features(device: torch.device, run_dir: str, spec: DataSpec) -> Callabl
     if not (path / "config.yaml").is_file():
         raise UsageError(f"task.features={run_dir} is not a run directory", "give one that `dlcli train` made")
     config = configs.load_saved(path / "config.yaml")
-    if config["model"]["name"] in MADE_FOR or config["dataset"]["name"] != spec.name:
+    predicts = "tasks" not in registry.catalogue("model")[config["model"]["name"]].meant_for
+    if not predicts or config["dataset"]["name"] != spec.name:
         raise UsageError(
             f"task.features needs a classifier of {spec.name}, and {run_dir} is {config['model']['name']} on "
             f"{config['dataset']['name']}",
@@ -186,7 +189,7 @@ def class_key(config: Config, task: Task) -> dict[str, str]:
     normalized = "normalization" in registry.catalogue("model")[model["name"]].supplied
     content = {
         "model": model,
-        "normalization": config["normalization"] if normalized else None,
+        "normalization": normalization_section(config) if normalized else None,
         "shape": task.spec.shape,
         "outputs": task.spec.outputs,
     }

@@ -26,8 +26,9 @@ FOLDERS = {
     "schedule": "schedules",
     "augmentation": "augmentations",
 }
-DECORATOR = re.compile(r"^@(?:registry\.)?register\(\"(\w+)\", \"(\w+)\"\)$", re.MULTILINE)
-FACTORIES: dict[tuple[str, str], Callable[..., Any]] = {}
+DECORATOR = re.compile(r"^@(?:registry\.)?register\(\"(\w+)\", \"(\w+)\"[,)]", re.MULTILINE)
+Factory = Callable[..., Any]
+FACTORIES: dict[tuple[str, str], Factory] = {}
 PLUGINS: list[Entry] = []
 
 
@@ -37,6 +38,7 @@ class Entry(NamedTuple):
     group: str
     name: str
     summary: str  # first line of the factory's docstring
+    meant_for: dict[str, Any]  # as `register` was given it
     supplied: tuple[str, ...]  # positional parameters: what dlcli passes in
     settings: dict[str, str]  # keyword-only parameters: setting -> annotation, as source text
     module: str
@@ -44,11 +46,15 @@ class Entry(NamedTuple):
     line: int
 
 
-def register(group: str, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make the decorated factory buildable as `group=name`; its keyword-only parameters are the settings."""
+def register(group: str, name: str, **meant_for: str | tuple[str, ...]) -> Callable[[Factory], Factory]:
+    """Make the decorated factory buildable as `group=name`; its keyword-only parameters are the settings.
+
+    meant_for: literals that say what a model goes with: `normalization` is what normalization=auto gives it, `tasks`
+    are the ones it is made for, the usual one first; a model without `tasks` predicts targets.
+    """
     assert group in FOLDERS, f"unknown group {group!r}; groups: {', '.join(FOLDERS)}"
 
-    def add(factory: Callable[..., Any]) -> Callable[..., Any]:
+    def add(factory: Factory) -> Factory:
         assert (group, name) not in FACTORIES, f"{group}={name} is registered twice"
         FACTORIES[group, name] = factory
         return factory
@@ -66,11 +72,14 @@ def entries(path: Path, module: str) -> list[Entry]:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).split(".")[-1] == "register":
                 group, name = (ast.literal_eval(argument) for argument in decorator.args)
-                found.append(_entry(node, group, name, module, path))
+                meant_for = {word.arg: ast.literal_eval(word.value) for word in decorator.keywords}
+                found.append(_entry(node, group, name, meant_for, module, path))
     return found
 
 
-def _entry(node: ast.FunctionDef | ast.ClassDef, group: str, name: str, module: str, path: Path) -> Entry:
+def _entry(
+    node: ast.FunctionDef | ast.ClassDef, group: str, name: str, meant_for: dict[str, Any], module: str, path: Path
+) -> Entry:
     function: Any = node
     supplied_from = 0
     if isinstance(node, ast.ClassDef):
@@ -81,6 +90,7 @@ def _entry(node: ast.FunctionDef | ast.ClassDef, group: str, name: str, module: 
     return Entry(
         group=group,
         name=name,
+        meant_for=meant_for,
         summary=summary,
         supplied=tuple(argument.arg for argument in arguments.args[supplied_from:]),
         settings={argument.arg: ast.unparse(argument.annotation) for argument in arguments.kwonlyargs},

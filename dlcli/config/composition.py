@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,8 +101,8 @@ class Loader(ConfigLoaderImpl):
         whole = self._node(parsed, sweeping)
         whole.hydra.overrides.hydra = [override.text for override in parsed if override.is_hydra]
         whole.hydra.overrides.task = [override.text for override in parsed if not override.is_hydra]
-        with open_dict(whole):
-            for key in config:
+        for key in config:
+            with open_dict(whole), _following_references(str(key)):
                 whole[key] = config._get_node(key)
         return whole
 
@@ -180,10 +181,17 @@ _MISREAD = (ValueError, TypeError, AttributeError, AssertionError, RecursionErro
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """A config as a plain dict, references resolved. OmegaConf ends here."""
-    try:
+    with _following_references():
         return OmegaConf.to_container(config, resolve=True)
+
+
+@contextmanager
+def _following_references(place: str = "the config") -> Iterator[None]:
+    """UsageError for a reference to nowhere or to itself; `place` is where one was met, if the fault does not tell."""
+    try:
+        yield
     except (OmegaConfBaseException, RecursionError) as fault:
-        key = getattr(fault, "full_key", None) or "the config"
+        key = getattr(fault, "full_key", None) or place
         reason = next(iter(str(fault).splitlines()), "a circle")
         hint = "a reference names another key, without a circle: ${training.epochs}"
         raise UsageError(f"{key}: {reason}", hint) from None
@@ -205,7 +213,9 @@ def _settle_length(config: DictConfig, ranks: dict[str, int]) -> None:
     """A run is as long as `epochs` or as `steps` says: the one that was said later, on the command line last of all."""
     pair = ("epochs", "steps")
     training = config.get("training")
-    if not isinstance(training, DictConfig) or any(training.get(key) is None for key in pair):
+    if not isinstance(training, DictConfig):
+        return
+    if any(not OmegaConf.is_interpolation(training, key) and training.get(key) is None for key in pair):
         return
     rank = {key: ranks.get(f"training.{key}", 0) for key in pair}
     if rank["epochs"] != rank["steps"]:

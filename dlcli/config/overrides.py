@@ -109,7 +109,7 @@ def choices(override: Override) -> list[str]:
     if override.parsed.is_delete() or value is None or override.is_pattern:
         return []
     if override.is_sweep:
-        value = list(itertools.islice(override.parsed.sweep_iterator(), MAX_JOBS + 1))
+        value = _values(override)
     return [str(option) for option in (value if isinstance(value, list) else [value])]
 
 
@@ -128,6 +128,11 @@ def points(override: Override) -> int:
     """How many values an override sweeps over, counted no further than the greatest legal sweep."""
     if not override.is_sweep:
         return 1
+    return len(_values(override))
+
+
+def _values(override: Override) -> list[Any]:
+    """The values of a sweep, one more than is legal at most."""
     if not override.parsed.is_discrete_sweep():
         raise UsageError(f"cannot list the values of {override.text!r}", "give them: key=0.1,0.2 or key=range(1,5)")
-    return sum(1 for _ in itertools.islice(override.parsed.sweep_iterator(), MAX_JOBS + 1))
+    return list(itertools.islice(override.parsed.sweep_iterator(), MAX_JOBS + 1))

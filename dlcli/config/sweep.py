@@ -43,7 +43,7 @@ class Sweep(NamedTuple):
 def open_sweep(texts: Sequence[str], config_dir: Path | None, saved: dict[str, Any] | None = None) -> Sweep:
     loader = Loader(config_dir, saved)
     master = loader.compose_whole(texts, sweeping=True)
-    arguments = list(master.hydra.overrides.task)
+    arguments = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)  # texts, references unread
     grid = [f"{key}={values}" for key, values in (master.hydra.sweeper.get("params") or {}).items()] + arguments
     swept = [override.key for override in _swept(grid)]
     jobs, problems = [], {}

@@ -26,7 +26,7 @@ class Ebm(nn.Module):
         return self.network(inputs).squeeze(1) + inputs.flatten(1).square().sum(1) / (2 * self.base**2)
 
 
-@register("model", "ebm")
+@register("model", "ebm", tasks=("energy", "score_matching"))
 def ebm(spec: DataSpec, *, width: Count, depth: Count, activation: Activation, base: Positive, chains: Count) -> Ebm:
     """Energy-based model: a network, on top of the energy of a wide Gaussian; perceptron for points, else convolutions.
 

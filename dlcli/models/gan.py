@@ -45,7 +45,7 @@ class Gan(nn.Module):
         return self.discriminator(packed).squeeze(1)
 
 
-@register("model", "gan")
+@register("model", "gan", tasks=("adversarial",))
 def gan(
     spec: DataSpec,
     normalization: Normalization,

@@ -56,7 +56,7 @@ class GlobalAverage(nn.Module):
         return maps.flatten(2).mean(2)
 
 
-@register("model", "resnet")
+@register("model", "resnet", normalization="batch")
 def resnet(
     spec: DataSpec,
     normalization: Normalization,

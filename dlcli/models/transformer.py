@@ -17,7 +17,7 @@ from dlcli.registry import register
 from dlcli.schema import Count, DropRate, Positive
 
 
-@register("model", "transformer")
+@register("model", "transformer", normalization="layer")
 def transformer(
     spec: DataSpec,
     normalization: Normalization,
@@ -35,7 +35,7 @@ def transformer(
     read: Literal["rows", "pixels"],
     dropout: DropRate,
 ) -> Predictor | TiedPredictor:
-    """Transformer: attention over the steps of the inputs; on text a causal decoder. Meant for normalization=layer.
+    """Transformer: attention over the steps of the inputs; on text a causal decoder.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762; pre-norm decoder and initial weights as in GPT-2 (Radford et al.
     2019). Normalization acts position by position. Raises UsageError where the heads do not divide the width.

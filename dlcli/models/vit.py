@@ -31,7 +31,7 @@ class Patches(nn.Module):
         return self.project(inputs).flatten(2).transpose(1, 2)
 
 
-@register("model", "vit")
+@register("model", "vit", normalization="layer")
 def vit(
     spec: DataSpec,
     normalization: Normalization,
@@ -47,7 +47,7 @@ def vit(
     bias: bool,
     dropout: DropRate,
 ) -> Predictor:
-    """Vision transformer: square patches as tokens; with 1-D patches it reads signals. Meant for normalization=layer.
+    """Vision transformer: square patches as tokens; with 1-D patches it reads signals.
 
     Source: Dosovitskiy et al. 2020, arXiv:2010.11929. Differs: the features are the mean over the patches instead of a
     class token (Beyer, Zhai & Kolesnikov 2022, arXiv:2205.01580), and positions are numbered row by row.

@@ -91,6 +91,7 @@ def test_two_lengths_said_together_are_refused(refusal):
         ("name=${oc.env:HOME}", "override name: interpolation with a resolver", RESOLVER),
         ("name='${now:%Y}'", "override name: interpolation with a resolver", RESOLVER),
         ("name=${nope}", "name: Interpolation key 'nope' not found", REFERENCE),
+        ("training.steps=${nope}", "training.steps: Interpolation key 'nope' not found", REFERENCE),
         ("name=${name}", "name: Recursive interpolation detected", REFERENCE),
         ("name=${hydra.runtime.cwd}", "name: Interpolation key 'hydra.runtime.cwd' not found", REFERENCE),
         # A12 names

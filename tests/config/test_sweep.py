@@ -100,6 +100,12 @@ def test_a_sweep_may_be_described_in_a_file(here, write):
             "give them: key=0.1,0.2 or key=range(1,5)",
         ),
         (
+            ["model=interval(0,1)"],
+            "cannot list the values of 'model=interval(0,1)'",
+            "give them: key=0.1,0.2 or key=range(1,5)",
+        ),
+        (["seed=1,2", "name=${name}"], "name: Recursive interpolation detected", "a reference names another key"),
+        (
             ["hydra.launcher.n=1,2"],
             "'hydra.launcher.n=1,2' sweeps over Hydra itself",
             "sweep over settings of the run",

@@ -9,12 +9,11 @@ import torch
 from torch.nn import functional as F
 
 from dlcli import registry
-from dlcli.build import MADE_FOR
 from dlcli.errors import UsageError
 
 SHAPES = {"table": (7,), "signal": (1, 40), "gray": (1, 16, 16), "color": (3, 16, 16)}
-MODELS = sorted(registry.catalogue("model").keys() - MADE_FOR.keys())  # those that predict targets
-NORMALIZATIONS = sorted(registry.catalogue("normalization"))
+MODELS = [name for name, entry in registry.catalogue("model").items() if "tasks" not in entry.meant_for]
+NORMALIZATIONS = sorted(registry.catalogue("normalization").keys() - {"auto"})  # which is one of the others
 CONVOLUTIONAL = {"cnn", "lenet", "resnet"}
 RECURRENT = {"gru", "lstm", "rnn"}
 SMALL = {"resnet": {"depth": 8}, "kernel": {"width": 64}, "linear": {"depth": 1}}
