@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,11 @@ from torch.nn import functional as F
 
 from dlcli.errors import UsageError
 from dlcli.models.layers import ACTIVATIONS, convolution, dense, require_numbers
+from dlcli.models.splines import AFFINE, Transform, splines
 from dlcli.protocols import DataSpec, Normalization
 from dlcli.registry import register
-from dlcli.schema import Activation, Count
+from dlcli.schema import Activation, Count, Range
 
-GREATEST = 2.0  # logarithm of the factor of one coupling; unbounded ones overflow early in training
 Change = tuple[Tensor, Tensor]  # (numbers, log |det Jacobian| (batch,))
 
 
@@ -57,26 +58,26 @@ class Flow(nn.Module):
 
 
 class Coupling(nn.Module):
-    """The numbers that a mask holds set factor and shift of the others. Dinh et al. 2016, arXiv:1605.08803, eq. 7."""
+    """The numbers that a mask holds say how the others are moved. Dinh et al. 2016, arXiv:1605.08803, section 3.3."""
 
-    def __init__(self, mask: Tensor, conditioner: nn.Module):
+    def __init__(self, mask: Tensor, transform: Transform, conditioner: nn.Module):
         super().__init__()
-        # 1 where a number stays as it is; broadcast to (batch, *shape)
+        # True where a number stays as it is; broadcast to (batch, *shape)
         self.register_buffer("mask", mask, persistent=False)
-        self.conditioner = conditioner  # (batch, channels, ...) -> (batch, 2 channels, ...)
-
-    def coefficients(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = self.conditioner(numbers * self.mask).chunk(2, 1)
-        free = 1 - self.mask
-        return GREATEST * torch.tanh(raw / GREATEST) * free, shift * free
+        self.transform = transform
+        self.conditioner = conditioner  # (batch, channels, ...) -> (batch, parameters * channels, ...)
 
     def forward(self, numbers: Tensor) -> Change:
-        log_factor, shift = self.coefficients(numbers)
-        return numbers * log_factor.exp() + shift, log_factor.flatten(1).sum(1)
+        moved, log_slope = self._move(numbers, inverse=False)
+        return moved, log_slope.flatten(1).sum(1)
 
     def inverse(self, numbers: Tensor) -> Tensor:
-        log_factor, shift = self.coefficients(numbers)
-        return (numbers - shift) * (-log_factor).exp()
+        return self._move(numbers, inverse=True)[0]
+
+    def _move(self, numbers: Tensor, inverse: bool) -> Change:
+        raw = self.conditioner(numbers * self.mask).unflatten(1, (self.transform.parameters, -1))
+        moved, log_slope = self.transform.apply(numbers, raw, inverse)
+        return torch.where(self.mask, numbers, moved), log_slope.masked_fill(self.mask, 0.0)
 
 
 class Affine(nn.Module):
@@ -132,27 +133,32 @@ def flow(
     depth: Count,
     scales: Count,
     activation: Activation,
+    bins: Annotated[int, Range(2)] | None,
 ) -> Flow:
-    """Normalizing flow of affine couplings, several scales of them for images; the likelihood is exact.
+    """Normalizing flow of couplings, affine or splines, with several scales for images; the likelihood is exact.
 
     Points and signals pass through perceptrons that hold every other number; images through checkerboard masks and,
     squeezed, through masks of channels. The last layers of these networks start at zero, so the flow is the identity at
     first. Source: RealNVP, Dinh et al. 2016, arXiv:1605.08803.
+    With `bins` each number passes through a monotone spline of so many pieces instead of an affine map, which one
+    coupling needs to tell modes apart (Durkan et al. 2019, arXiv:1906.04032).
     Differs: factors per channel in place of running batch normalization between the couplings; plain convolutions.
     Raises UsageError for images that cannot be halved as often as `scales` asks.
     """
     require_numbers(spec, "flow")
+    transform = AFFINE if bins is None else splines(bins)
 
     def alternating(mask: Tensor, channels: int, dims: int) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for turn in range(couplings):
-            network = conditioner(channels, dims, width, depth, normalization, activation)
-            layers += [Coupling(mask if turn % 2 else 1 - mask, network), Affine(channels, dims)]
+            outputs = transform.parameters * channels
+            network = conditioner(channels, outputs, dims, width, depth, normalization, activation)
+            layers += [Coupling(mask if turn % 2 else ~mask, transform, network), Affine(channels, dims)]
         return layers
 
     if len(spec.shape) < 3:
         size = math.prod(spec.shape)
-        return Flow([[Flat(spec.shape), *alternating((torch.arange(size) % 2).float(), size, 0)]], [(size,)])
+        return Flow([[Flat(spec.shape), *alternating(torch.arange(size) % 2 == 1, size, 0)]], [(size,)])
     channels, *sizes = spec.shape
     refuse_odd(spec, sizes, scales)
     levels, shapes = [], []
@@ -160,7 +166,7 @@ def flow(
         layers = alternating(checkerboard(sizes), channels, 2)
         if place < scales - 1:
             channels, sizes = 4 * channels, [size // 2 for size in sizes]
-            layers += [Squeeze(), *alternating((torch.arange(channels) % 2).float().view(-1, 1, 1), channels, 2)]
+            layers += [Squeeze(), *alternating((torch.arange(channels) % 2 == 1).view(-1, 1, 1), channels, 2)]
             channels //= 2  # half of them leave
         levels.append(layers)
         shapes.append((channels, *sizes))
@@ -168,16 +174,16 @@ def flow(
 
 
 def conditioner(
-    channels: int, dims: int, width: int, depth: int, normalization: Normalization, activation: str
+    channels: int, outputs: int, dims: int, width: int, depth: int, normalization: Normalization, activation: str
 ) -> nn.Module:
-    """(batch, channels, *positions) -> (batch, 2 channels, *positions), zero at first."""
+    """(batch, channels, *positions) -> (batch, outputs, *positions), zero at first."""
     layers: list[nn.Module] = []
     for before in [channels, *[width] * (depth - 1)]:
         layers += (
             convolution(dims, before, width, 3, 1, 1, normalization) if dims else dense(before, width, normalization)
         )
         layers.append(ACTIVATIONS[activation]())
-    last = nn.Conv2d(width, 2 * channels, 3, padding=1) if dims else nn.Linear(width, 2 * channels)
+    last = nn.Conv2d(width, outputs, 3, padding=1) if dims else nn.Linear(width, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(*layers, last)
@@ -186,7 +192,7 @@ def conditioner(
 def checkerboard(sizes: list[int]) -> Tensor:
     """(height, width)"""
     height, width = sizes
-    return ((torch.arange(height)[:, None] + torch.arange(width)) % 2).float()
+    return (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 1
 
 
 def refuse_odd(spec: DataSpec, sizes: list[int], scales: int) -> None:

@@ -17,11 +17,12 @@ from dlcli.protocols import DataSpec, Normalization
 from dlcli.registry import register
 from dlcli.schema import Activation, Count, Natural
 
+LEAST_DEVIATION = 1e-20  # of a posterior; the logarithm of less would soon be infinite
 KERNEL, STRIDE, PADDING = 3, 2, 1  # halve the maps
 
 
 class Vae(nn.Module):
-    """Posterior N(mean(x), diag exp(log_variance(x))) of the latents, and numbers that say how x is distributed."""
+    """Posterior N(mean(x), diag exp(log variance(x))) of the latents, and numbers that say how x is distributed."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, latents: int, shared: int, constant: bool):
         """shared: how many further numbers do not depend on the latents. constant: whether the decoder can be any
@@ -33,9 +34,14 @@ class Vae(nn.Module):
         self.latents, self.constant = latents, constant
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, (batch, latents) each."""
-        mean, log_variance = self.encoder(inputs).chunk(2, 1)
-        return mean, log_variance
+        """Mean and log variance, (batch, latents) each, float32 or better.
+
+        The deviation is a softplus, not an exponential, of what the network says: one large output costs a large loss,
+        not an overflow.
+        """
+        said = self.encoder(inputs)
+        mean, raw = said.to(torch.promote_types(said.dtype, torch.float32)).chunk(2, 1)
+        return mean, 2 * F.softplus(raw).clamp(min=LEAST_DEVIATION).log()
 
     def decode(self, latents: Tensor) -> Tensor:
         """(batch, latents) -> (batch, *spec.shape)."""
