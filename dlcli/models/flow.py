@@ -123,7 +123,7 @@ class Flat(nn.Module):
         return numbers.view(-1, *self.shape)
 
 
-@register("model", "flow")
+@register("model", "flow", tasks=("density",))
 def flow(
     spec: DataSpec,
     normalization: Normalization,

@@ -48,7 +48,7 @@ class Vae(nn.Module):
         return self.decoder(latents)
 
 
-@register("model", "vae")
+@register("model", "vae", tasks=("reconstruction",))
 def vae(
     spec: DataSpec,
     normalization: Normalization,
