@@ -99,6 +99,16 @@ def keep_witnesses(directory: RunDirectory, ladder: list[Witness], parts: dict[s
 
 def warnings(run: Run, pool: Pool) -> list[dict[str, str]]:
     found = [{"code": "data", "text": note} for note in run.data.facts["notes"]]
+    state = run.state
+    if state.skipped:
+        found.append(
+            {"code": "skipped", "text": f"{state.skipped} turns were skipped: their gradients were not finite"}
+        )
+    if state.rollbacks:
+        text = (
+            f"training diverged {state.rollbacks} times and went on from an older checkpoint with {state.lr_scale:g} lr"
+        )
+        found.append({"code": "rollbacks", "text": text})
     return found + ([{"code": "ledger", "text": f"no other runs were asked: {pool.fault}"}] if pool.fault else [])
 
 

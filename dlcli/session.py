@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from dlcli.training import checkpoint, device
 from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
 from dlcli.training.environment import differences, environment
 from dlcli.training.faults import machine_faults
-from dlcli.training.loop import fit
-from dlcli.training.progress import ProgressDisplay
+from dlcli.training.loop import fit, save
+from dlcli.training.progress import Display
+from dlcli.training.recovery import train_on
 from dlcli.training.run import Run
 from dlcli.training.signals import Stop
 from dlcli.training.tracker import Tracker, tensorboard_command
@@ -31,43 +33,36 @@ FREE_TO_CHANGE = ("decompose.", "checkpoint.", "training.log_every", "training.t
 LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length
 
 
-def train(config: Config, argv: Sequence[str], stop: Stop, say: Callable[[str], None]) -> dict[str, Any]:
+def train(config: Config, argv: Sequence[str], stop: Stop, display: Display) -> dict[str, Any]:
     """A new run, to its end. Nothing is left on disk if its parts do not fit or its data are not usable."""
     with machine_faults():
         run = prepare(config, stop)
         with RunDirectory(claim_directory(config)) as directory:
             begin(directory, config, argv, run)
-            return carry_out(run, config, directory, None, stop, say)
+            return carry_out(run, config, directory, None, stop, display)
 
 
-def train_in(
-    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, say: Callable[[str], None]
-) -> Any:
+def train_in(directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display) -> Any:
     """A new run in a directory that is claimed already, as a job of a sweep: its failure is kept there too."""
     directory.write_config(configs.text(config))
     with accounted(directory, None), machine_faults():
         run = prepare(config, stop)
         begin(directory, config, argv, run)
-        return carry_out(run, config, directory, None, stop, say, watched=False)
+        return carry_out(run, config, directory, None, stop, display)
 
 
 def resume(
-    directory: RunDirectory,
-    config: Config,
-    argv: Sequence[str],
-    stop: Stop,
-    say: Callable[[str], None],
-    watched: bool = True,
+    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display
 ) -> dict[str, Any]:
     """Go on from the newest good checkpoint, or from the start if none was ever acknowledged."""
     with machine_faults():
         with accounted(directory, None):
             asked = config["training"]["threads"]
             run = prepare(config, stop, read_environment(directory.path).get("threads") if asked == "auto" else asked)
-            step = restore(run, config, directory, say)
+            step = restore(run, config, directory, display)
         directory.write_config(configs.text(config))
         directory.write_command(list(argv))
-        return carry_out(run, config, directory, step, stop, say, watched)
+        return carry_out(run, config, directory, step, stop, display)
 
 
 def prepare(config: Config, stop: Stop, threads: int | None = None) -> Run:
@@ -98,33 +93,45 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def carry_out(
-    run: Run,
-    config: Config,
-    directory: RunDirectory,
-    step: int | None,
-    stop: Stop,
-    say: Callable[[str], None],
-    watched: bool = True,
+    run: Run, config: Config, directory: RunDirectory, step: int | None, stop: Stop, display: Display
 ) -> dict[str, Any]:
-    """Train to the end and conclude. step: where a resumed run stands; None starts anew.
-
-    watched: whether each evaluation prints a line; the jobs of a sweep leave that to the sweep.
-    """
+    """Train to the end and conclude. step: where a resumed run stands; None starts anew."""
     identity = identify(run, config, directory)
-    with (
-        accounted(directory, run),
-        Tracker(directory.path, step) as tracker,
-        ProgressDisplay(lines=watched) as display,
-    ):
+
+    def acknowledge(path: Path) -> None:
+        directory.log.info(f"{path.name} saved")
+        directory.write_status("running", run.state.step)
+        display.event("checkpoint_saved", step=run.state.step, path=str(path))
+
+    def warn(text: str) -> None:
+        display.say(f"warning: {text}")
+        display.event("warning", text=text)
+
+    with accounted(directory, run), Tracker(directory.path, step) as tracker:
         for line in headline(run, directory.path):
-            say(line)
+            display.say(line)
+        display.event("started" if step is None else "resumed", **position(run, directory.path))
         display.start(run.steps, run.state.step)
-        fit(run, directory.checkpoints, identity, tracker, display, stop)
-        display.stop()
+        try:
+            if run.training.on_nonfinite == "rollback" and not directory.has_checkpoint():
+                save(run, directory.checkpoints, identity, tracker, acknowledge)
+            work = partial(fit, run, directory.checkpoints, identity, tracker, display, stop, acknowledge)
+            train_on(work, run, directory, tracker, warn)
+        finally:
+            display.stop()
         refuse_stop(stop, directory.path)
         summary = conclude(run, config, directory, tracker, lambda: stop.requested is not None)
         refuse_stop(stop, directory.path)
+    display.event("finished", **position(run, directory.path), risks=plain_risks(summary))
     return summary
+
+
+def position(run: Run, run_dir: Path) -> dict[str, Any]:
+    return {"run_dir": str(run_dir), "step": run.state.step, "steps": run.steps}
+
+
+def plain_risks(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {split: {name: risk["value"] for name, risk in risks.items()} for split, risks in summary["risks"].items()}
 
 
 def refuse_stop(stop: Stop, run_dir: Path) -> None:
@@ -153,14 +160,14 @@ def identify(run: Run, config: Config, directory: RunDirectory) -> dict[str, Any
     return {"run": run_id, "config": config, "data": run.data.facts["train_sha256"]}
 
 
-def restore(run: Run, config: Config, directory: RunDirectory, say: Callable[[str], None]) -> int | None:
+def restore(run: Run, config: Config, directory: RunDirectory, display: Display) -> int | None:
     """Put the newest good checkpoint into `run`; its step, or None where there is none yet."""
     noted = read_environment(directory.path)
     expected = checkpoint.expect(run.tensors())
 
     def report(damage: str) -> None:
-        directory.log.warning(damage)
-        say(f"warning: {damage}")
+        display.say(f"warning: {damage}")
+        display.event("warning", text=damage)
 
     loaded = checkpoint.load_newest(directory.checkpoints, expected, report, noted.get("run_id"))
     for difference in differences(noted, facts(run)):
@@ -168,11 +175,11 @@ def restore(run: Run, config: Config, directory: RunDirectory, say: Callable[[st
     if directory.previous.get("state") == "running":
         report("the previous process ended without saying so (killed, or the machine stopped)")
     if loaded is None:
-        say("no checkpoint was saved yet: starting from step 0")
+        display.say("no checkpoint was saved yet: starting from step 0")
         return None
     refuse_other_run(loaded, run, config)
     run.restore(loaded.tensors, loaded.state)
-    say(f"resuming from step {loaded.step}")
+    display.say(f"resuming from step {loaded.step}")
     return loaded.step
 
 

@@ -17,6 +17,7 @@ class Training(NamedTuple):
     deterministic: bool
     clip_norm: Positive | None
     accumulate: Count
+    on_nonfinite: Literal["stop", "skip", "rollback"]
     evaluate_every: Count | Literal["auto"]
     log_every: Count
     threads: Count | Literal["auto"]

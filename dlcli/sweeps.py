@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from dlcli import session
 from dlcli.errors import DlcliError, Interrupted
 from dlcli.report.summary import read_object
 from dlcli.training.directory import RunDirectory
+from dlcli.training.progress import ProgressDisplay
 from dlcli.training.signals import Stop
 
 LAST_REASON = 300  # characters of a failure that are carried to the table; train.log has the rest
@@ -28,7 +29,7 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
-def run_job(folder: Path, config: dict[str, Any], say: Callable[[str], None]) -> Outcome:
+def run_job(folder: Path, config: dict[str, Any]) -> Outcome:
     """Bring the run of one job to its end, wherever it stands. Raises Interrupted, so that a sweep stops with its job.
 
     A finished run is left as it is; one with a checkpoint goes on from there, under the configuration it has.
@@ -38,7 +39,7 @@ def run_job(folder: Path, config: dict[str, Any], say: Callable[[str], None]) ->
         folder.mkdir(parents=True, exist_ok=True)
         with Stop() as stop, RunDirectory(folder) as directory:
             if not is_complete(folder):
-                train_or_resume(directory, config, stop, say)
+                train_or_resume(directory, config, stop)
     except Interrupted:
         raise
     except DlcliError as fault:
@@ -50,12 +51,13 @@ def run_job(folder: Path, config: dict[str, Any], say: Callable[[str], None]) ->
     return Outcome(folder.name, "done", time.perf_counter() - started)
 
 
-def train_or_resume(directory: RunDirectory, config: dict[str, Any], stop: Stop, say: Callable[[str], None]) -> None:
+def train_or_resume(directory: RunDirectory, config: dict[str, Any], stop: Stop) -> None:
+    quiet = ProgressDisplay(lines=False)  # the sweep prints one line per job
     saved = directory.path / "config.yaml"
     if (directory.path / "environment.json").is_file() and saved.is_file():
-        session.resume(directory, configs.load_saved(saved), sys.argv, stop, say, watched=False)
+        session.resume(directory, configs.load_saved(saved), sys.argv, stop, quiet)
     else:
-        session.train_in(directory, config, sys.argv, stop, say)
+        session.train_in(directory, config, sys.argv, stop, quiet)
 
 
 def is_complete(folder: Path) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,10 +21,10 @@ from dlcli.training.step import take_step
 
 
 class Console(Protocol):
-    """Where a person watches: a progress bar or plain lines."""
+    """Where a run is watched: a progress bar, plain lines or events."""
 
     def advance(self, step: int, loss: float, samples_per_second: float) -> None: ...
-    def epoch_line(self, text: str) -> None: ...
+    def evaluated(self, step: int, epoch: float, values: dict[str, float]) -> None: ...
 
 
 class Journal(Protocol):
@@ -34,9 +36,18 @@ class Journal(Protocol):
     def flush(self) -> None: ...
 
 
-def fit(run: Run, folder: Path, identity: dict[str, Any], journal: Journal, console: Console, stop: Stop) -> None:
+def fit(
+    run: Run,
+    folder: Path,
+    identity: dict[str, Any],
+    journal: Journal,
+    console: Console,
+    stop: Stop,
+    acknowledge: Callable[[Path], object] = lambda path: None,
+) -> None:
     """Train from `run.state.step` to `run.steps`, leaving checkpoints in `folder`.
 
+    acknowledge: told of each checkpoint once it is durable.
     Raises Interrupted after a signal, with a checkpoint saved; Diverged when a loss, gradient or weight is not finite.
     """
     state, training = run.state, run.training
@@ -56,18 +67,18 @@ def fit(run: Run, folder: Path, identity: dict[str, Any], journal: Journal, cons
             looked_at, looked_step = state.seconds["training"], state.step
             journal.log(state.step, epoch(run), means)
             journal.scalar("speed/samples_per_second", rate, state.step)
-            console.advance(state.step, means[f"{run.task.phases[0].name}/running_loss"], rate)
+            console.advance(state.step, means.get(f"{run.task.phases[0].name}/running_loss", math.nan), rate)
         if last or state.step % run.evaluate_every == 0:
             with spending(run, "evaluation"):
                 improved = measure(run, journal, console)
         if improved or last or stopping or stop.save_now or checkpoint_due(run, saved_at):
             with spending(run, "checkpoint"):
-                save(run, folder, identity, journal)
+                save(run, folder, identity, journal, acknowledge)
             saved_at, stop.save_now = time.monotonic(), False
         if stopping and not last:
             raise Interrupted(
                 f"stopped by signal {stopping} at step {state.step} of {run.steps}, checkpoint saved",
-                f"continue with: dlcli resume {folder.parent}",
+                f"continue with: dlcli resume {shlex.quote(str(folder.parent))}",
                 stopping,
             )
 
@@ -83,8 +94,7 @@ def measure(run: Run, journal: Journal, console: Console) -> bool:
     for name, split in splits.items():
         values.update({f"risk/{name}/{metric}": value for metric, value in risks(run.model, run.task, split).items()})
     journal.log(state.step, epoch(run), values)
-    shown = "  ".join(f"{key.removeprefix('risk/')} {value:.4g}" for key, value in values.items())
-    console.epoch_line(f"epoch {epoch(run):g}  step {state.step}/{run.steps}  {shown}")
+    console.evaluated(state.step, epoch(run), values)
     for name, pixels in pictures(run.model, run.task, splits.get("validation", run.data.train)).items():
         journal.image(name, pixels, state.step)
     risk = values.get("risk/validation/loss")
@@ -102,11 +112,13 @@ def selection_splits(data: Data) -> dict[str, Any]:
     return {"train": data.train} | ({"validation": data.validation} if data.validation is not None else {})
 
 
-def save(run: Run, folder: Path, identity: dict[str, Any], journal: Journal) -> None:
-    """Write a checkpoint, then forget what retention allows."""
+def save(
+    run: Run, folder: Path, identity: dict[str, Any], journal: Journal, acknowledge: Callable[[Path], object]
+) -> None:
+    """Write a checkpoint, say so, then forget what retention allows."""
     journal.flush()
     run.state.window = {name: float(value) for name, value in run.state.window.items()}
-    checkpoint.save(folder, run.state.step, run.tensors(), run.plain_state(), identity)
+    acknowledge(checkpoint.save(folder, run.state.step, run.tensors(), run.plain_state(), identity))
     checkpoint.prune(folder, run.checkpoint.keep, protect=(run.state.best or (run.state.step,))[:1])
 
 
@@ -121,18 +133,20 @@ def close_window(run: Run) -> dict[str, float]:
     """Means over the steps since the last log point; the only place where the loop waits for an accelerator."""
     sums, run.state.window = run.state.window, {}
     steps = int(sums.pop("steps"))
-    turns = {}
+    turns, skipped = {}, {}
     for learner in run.learners:
-        every = learner.phase.every
-        turns[learner.phase.name] = run.state.step // every - (run.state.step - steps) // every
+        name, every = learner.phase.name, learner.phase.every
+        if f"{name}/skipped" in sums:
+            skipped[f"{name}/skipped"] = sums.pop(f"{name}/skipped")
+        turns[name] = run.state.step // every - (run.state.step - steps) // every - skipped.get(f"{name}/skipped", 0)
     means = {name: float(value) / turns[name.rpartition("/")[0]] for name, value in sums.items()}
     for name, mean in means.items():
         if not math.isfinite(mean):
             message = f"'{name}' was not finite in one of the {steps} steps up to step {run.state.step}"
             raise Diverged(message, "try a lower optimizer.lr or training.clip_norm=1")
     for learner in run.learners:
-        means[f"{learner.phase.name}/lr"] = learner.lr(run.progress())
-    return means
+        means[f"{learner.phase.name}/lr"] = run.lr(learner)
+    return means | skipped
 
 
 def epoch(run: Run) -> float:

@@ -1,21 +1,41 @@
-"""Where a person watches: a progress bar on a terminal, one plain line per evaluation anywhere else."""
+"""Where a run is watched: by a person, a bar on a terminal and plain lines anywhere else; by a script, events."""
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 import os
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
-from dlcli.training.train_log import escaped
+from dlcli.training.train_log import LOGGER, escaped
 
 if TYPE_CHECKING:
     import rich.progress
 
 REDRAW = 0.25  # seconds between drawings of the bar
+
+
+class Display(Protocol):
+    """What a run tells whoever watches it."""
+
+    def say(self, text: str) -> None:
+        """A line for a person, and for train.log."""
+
+    def event(self, name: str, **facts: Any) -> None:
+        """A fact for a script: started, resumed, checkpoint_saved, finished, error."""
+
+    def start(self, total_steps: int, step: int = 0) -> None:
+        """step: where a resumed run goes on."""
+
+    def advance(self, step: int, loss: float, samples_per_second: float) -> None: ...
+    def evaluated(self, step: int, epoch: float, values: dict[str, float]) -> None: ...
+    def stop(self) -> None: ...
 
 
 class ProgressDisplay:
@@ -25,8 +45,9 @@ class ProgressDisplay:
     """
 
     def __init__(self, stream: TextIO | None = None, lines: bool = True):
-        """lines: whether `epoch_line` shows anything."""
+        """lines: whether `say` shows anything; the log of the run has its lines in any case."""
         self._lines = lines
+        self._total = 0
         self._stream = sys.stdout if stream is None else stream
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
@@ -42,7 +63,7 @@ class ProgressDisplay:
         self.stop()
 
     def start(self, total_steps: int, step: int = 0) -> None:
-        """step: where a resumed run goes on."""
+        self._total = total_steps
         if self._gone or not self._stream.isatty() or os.environ.get("TERM") == "dumb":
             return
         import rich.console  # here, because a run whose output is a file needs none of it
@@ -69,8 +90,16 @@ class ProgressDisplay:
             self._drawn = time.monotonic()
             self._guard(self._bar.refresh)
 
-    def epoch_line(self, text: str) -> None:
+    def event(self, name: str, **facts: Any) -> None:
+        """A person reads lines."""
+
+    def evaluated(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        shown = "  ".join(f"{key.removeprefix('risk/')} {value:.4g}" for key, value in values.items())
+        self.say(f"epoch {epoch:g}  step {step}/{self._total}  {shown}")
+
+    def say(self, text: str) -> None:
         """A line that stays."""
+        logging.getLogger(LOGGER).info(text)
         if not self._lines:
             return
         if self._bar is not None:
@@ -88,6 +117,47 @@ class ProgressDisplay:
             draw()
         except (OSError, ValueError):  # the reader left (`| head`), the terminal hung up, or the stream was closed
             self._gone, self._bar = True, None
-            with suppress(OSError, ValueError):
-                # What is still buffered would fail again at exit, and change the exit code.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            leave(self._stream)
+
+
+class EventLines:
+    """One JSON object per event on a stream, for scripts; what a person reads goes to stderr.
+
+    Every object has `event` and `time` (seconds since 1970). A number that is not finite is null.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = sys.stdout if stream is None else stream
+        self._people = ProgressDisplay(sys.stderr)
+
+    def say(self, text: str) -> None:
+        self._people.say(text)
+
+    def event(self, name: str, **facts: Any) -> None:
+        try:
+            line = json.dumps({"event": name, "time": round(time.time(), 3), **facts}, allow_nan=False)
+            print(line, file=self._stream, flush=True)
+        except (OSError, ValueError, AttributeError):  # a reader that left, or no stdout at all, stops no training
+            leave(self._stream)
+
+    def start(self, total_steps: int, step: int = 0) -> None:
+        """Told by `started` and `resumed`."""
+
+    def advance(self, step: int, loss: float, samples_per_second: float) -> None:
+        self.event("step", step=step, loss=finite(loss), samples_per_second=finite(samples_per_second))
+
+    def evaluated(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        self.event("epoch", step=step, epoch=epoch, **{name: finite(value) for name, value in values.items()})
+
+    def stop(self) -> None:
+        """Nothing was drawn."""
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def leave(stream: TextIO) -> None:
+    """Nobody reads `stream` any more: what is still buffered must not fail again at exit and change the exit code."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -26,7 +26,7 @@ class Learner(NamedTuple):
     schedule: Schedule
 
     def lr(self, progress: Progress) -> float:
-        """The learning rate of the step to come."""
+        """The learning rate that schedule and phase give the step to come."""
         return self.phase.lr * self.optimizer.lr * self.schedule(progress)
 
 
@@ -39,6 +39,10 @@ class State:
     validation: list[tuple[int, float]] = field(default_factory=list)  # (step, validation risk)
     best: tuple[int, float] | None = None  # (step, validation risk) of the best checkpoint
     seconds: dict[str, float] = field(default_factory=dict)  # wall time by purpose
+    skipped: int = 0  # turns of a phase that were left out, because a loss or gradient was not finite
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0  # returns to an older checkpoint, each of which lowered `lr_scale`
+    lr_scale: float = 1.0  # of every learning rate
 
 
 @dataclass
@@ -61,6 +65,10 @@ class Run:
 
     def progress(self) -> Progress:
         return Progress(self.state.step, self.steps, self.batches.epoch_steps, tuple(self.state.validation))
+
+    def lr(self, learner: Learner) -> float:
+        """The learning rate of the step to come."""
+        return self.state.lr_scale * learner.lr(self.progress())
 
     def autocast(self) -> AbstractContextManager[Any]:
         if self.training.precision == "fp32":
@@ -91,6 +99,10 @@ class Run:
             validation=[(step, math.nan if risk is None else risk) for step, risk in state["validation"]],
             best=None if state["best"] is None else tuple(state["best"]),
             seconds=state["seconds"],
+            skipped=state["skipped"],
+            skipped_in_a_row=state["skipped_in_a_row"],
+            rollbacks=state["rollbacks"],
+            lr_scale=state["lr_scale"],
         )
 
     def plain_state(self) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from dlcli.protocols import Batch
 from dlcli.training.randomness import FreshNoise, seed_noise, stream
 from dlcli.training.run import Learner, Run
 
+MOST_SKIPPED = 10  # in a row, under training.on_nonfinite=skip
+
 
 def take_step(run: Run) -> dict[str, float | Tensor]:
     """Move the parameters of every phase whose turn it is, on the batch of step `run.state.step`.
@@ -30,23 +32,31 @@ def take_step(run: Run) -> dict[str, float | Tensor]:
     for turn, learner in enumerate(run.learners):
         if (step + 1) % learner.phase.every:
             continue
-        loss, norm = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn))
-        measured[f"{learner.phase.name}/running_loss"] = loss
-        measured[f"{learner.phase.name}/gradient_norm"] = norm
+        name = learner.phase.name
+        taken = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn))
+        if taken is None:
+            measured[f"{name}/skipped"] = 1
+        else:
+            measured[f"{name}/running_loss"], measured[f"{name}/gradient_norm"] = taken
     return measured
 
 
-def take_turn(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[float | Tensor, float | Tensor]:
-    """One update of one phase; its loss and gradient norm before it."""
-    parameters = learner.parameters
+def take_turn(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[float | Tensor, float | Tensor] | None:
+    """One update of one phase; loss and gradient norm before it. None: the turn was skipped, changing nothing."""
+    parameters, may_skip = learner.parameters, run.training.on_nonfinite == "skip"
+    buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()] if may_skip else []
 
     def again() -> Tensor:
         return loss_and_gradients(run, learner, batch, noise)[0]
 
     loss, norm = (read(run, value) for value in loss_and_gradients(run, learner, batch, noise))
+    if may_skip and not (math.isfinite(loss) and math.isfinite(norm)):
+        skip_turn(run, learner, buffers)
+        return None
+    run.state.skipped_in_a_row = 0
     refuse_nonfinite(run, learner, "loss", loss)
     refuse_nonfinite(run, learner, "gradient", norm)
-    learner.optimizer.update(parameters, learner.memory, learner.lr(run.progress()), again)
+    learner.optimizer.update(parameters, learner.memory, run.lr(learner), again)
     refuse_nonfinite(run, learner, "weight", read(run, parameters.weights.sum()))
     return loss, norm
 
@@ -87,7 +97,22 @@ def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Batch, float]]:
 
 
 def read(run: Run, value: Tensor) -> float | Tensor:
-    return value.item() if run.device.type == "cpu" else value
+    # Whether to skip a turn must be known before its update, so an accelerator is waited for in every step then.
+    return value.item() if run.device.type == "cpu" or run.training.on_nonfinite == "skip" else value
+
+
+def skip_turn(run: Run, learner: Learner, buffers: list[tuple[Tensor, Tensor]]) -> None:
+    """Leave a turn out: running statistics that its forward pass spoiled are put back. Many in a row diverge."""
+    for buffer, before in buffers:
+        buffer.copy_(before)
+    run.state.skipped += 1
+    run.state.skipped_in_a_row += 1
+    if run.state.skipped_in_a_row >= MOST_SKIPPED:
+        raise Diverged(
+            f"phase '{learner.phase.name}' had no finite loss and gradient {MOST_SKIPPED} times in a row, up to step "
+            f"{run.state.step + 1}",
+            f"try a lower optimizer.lr (now {learner.optimizer.lr:g}) or training.clip_norm=1",
+        )
 
 
 def refuse_nonfinite(run: Run, learner: Learner, what: str, value: float | Tensor) -> None:

@@ -48,11 +48,19 @@ class Tracker:
 
     def __init__(self, run_dir: Path, resume_step: int | None = None):
         """resume_step: of the checkpoint that was loaded; None starts anew, and what a killed start has left goes."""
-        last_step = -1 if resume_step is None else resume_step
         self._path = run_dir / "metrics.jsonl"
         self._folder = run_dir / "tensorboard"
+        self._open(resume_step)
+
+    def cut_back(self, step: int) -> None:
+        """Forget what is later than `step`, to which the run has returned."""
+        self.close()
+        self._open(step)
+
+    def _open(self, resume_step: int | None) -> None:
+        last_step = -1 if resume_step is None else resume_step
         self._resume_step = resume_step
-        with storage(run_dir):
+        with storage(self._path):
             rows = self._heal_rows(last_step)
             self._tags = self._heal_events(last_step)
             self._names = {name for row in rows if row["step"] == last_step for name in row}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from dlcli import registry
+from dlcli.errors import DlcliError
+from dlcli.training.progress import Display, EventLines, ProgressDisplay
 
 
 def add_composition(parser: ArgumentParser) -> None:
@@ -17,6 +21,40 @@ def add_composition(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--config-dir", "-cd", type=Path, metavar="DIR", help="your YAML files, in place of ./conf")
     add_plugins(parser)
+
+
+def add_log(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--log",
+        choices=("text", "json"),
+        default="text",
+        help="json: one event per line on stdout, for scripts; all else on stderr",
+    )
+
+
+@contextmanager
+def watching(arguments: Namespace) -> Iterator[Display]:
+    """What --log asks for. Events end with `error` where the command does."""
+    if arguments.log == "text":
+        yield ProgressDisplay()
+        return
+    events = EventLines()
+    try:
+        yield events
+    except DlcliError as fault:
+        events.event("error", code=fault.exit_code, message=fault.message, hint=fault.hint)
+        raise
+    except KeyboardInterrupt:
+        events.event("error", code=130, message="stopped at once", hint="continue with: dlcli resume RUN_DIR")
+        raise
+    except Exception as bug:
+        events.event("error", code=1, message=f"internal error: {type(bug).__name__}: {bug}", hint="")
+        raise
+
+
+def report_stream(arguments: Namespace) -> TextIO:
+    """Where the report of a run goes."""
+    return sys.stdout if arguments.log == "text" else sys.stderr
 
 
 def add_plugins(parser: ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -29,5 +30,5 @@ def run(arguments: Namespace) -> int:
 
     with Stop() as stop, RunDirectory(arguments.run_dir.absolute()) as directory:
         summary = decompose_again(directory, config, stop, print)
-    print_run(summary)
+    print_run(summary, sys.stdout)
     return 0

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
 from dlcli import config as configs
 from dlcli.errors import UsageError
 from dlcli.report.summary import absent, read_summary
+from dlcli.training.progress import Display
+from dlcli.training.signals import Stop
 from dlcli.verbs import arguments as shared
 from dlcli.verbs.train import print_run
 
@@ -18,6 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="what may change: training.epochs=40 ..."
     )
+    shared.add_log(parser)
     shared.add_plugins(parser)
 
 
@@ -26,20 +30,29 @@ def run(arguments: Namespace) -> int:
     if (arguments.run_dir / "sweep.json").is_file():
         from dlcli.verbs import sweep
 
+        if arguments.log == "json":
+            raise UsageError("--log json tells of one run, and this is a sweep", "resume it without --log json")
         return sweep.resume(arguments.run_dir, arguments.overrides, arguments.plugin)
+    with shared.watching(arguments) as display, Stop() as stop:
+        summary = go_on(arguments, stop, display)
+    print_run(summary, shared.report_stream(arguments))
+    return 0
+
+
+def go_on(arguments: Namespace, stop: Stop, display: Display) -> dict[str, Any]:
     if not (arguments.run_dir / "config.yaml").is_file():
         raise UsageError(*absent(arguments.run_dir))
     config = configs.load_saved(arguments.run_dir / "config.yaml", arguments.overrides)
     from dlcli import session
     from dlcli.sweeps import is_complete
     from dlcli.training.directory import RunDirectory
-    from dlcli.training.signals import Stop
 
-    with Stop() as stop, RunDirectory(arguments.run_dir.absolute()) as directory:
-        if not arguments.overrides and is_complete(directory.path):
-            print("already complete")
-            summary = read_summary(directory.path)
-        else:
-            summary = session.resume(directory, config, sys.argv, stop, print)
-    print_run(summary)
-    return 0
+    with RunDirectory(arguments.run_dir.absolute()) as directory:
+        if arguments.overrides or not is_complete(directory.path):
+            return session.resume(directory, config, sys.argv, stop, display)
+        display.say("already complete")
+        summary = read_summary(directory.path)
+        display.event(
+            "finished", run_dir=str(directory.path), step=summary["run"]["step"], steps=summary["run"]["step"]
+        )
+        return summary

@@ -91,7 +91,7 @@ def job(config: Any, *, root: Path, total: int, plugins: Sequence[str]) -> Any:
     node = HydraConfig.get()
     folder, number = Path(node.runtime.output_dir), node.job.num + 1
     try:
-        outcome = sweeps.run_job(folder, configs.plain_checked(config), lambda text: None)
+        outcome = sweeps.run_job(folder, configs.plain_checked(config))
     except Interrupted as fault:
         raise sweeps.interrupted(root, total - number + 1, fault) from None
     print(sweeps.line(number, total, outcome, folder), flush=True)
@@ -99,19 +99,25 @@ def job(config: Any, *, root: Path, total: int, plugins: Sequence[str]) -> Any:
 
 
 def conclude(root: Path, outcomes: Sequence[Any]) -> int:
-    """The table of all runs, results.csv, and what failed."""
+    """The tables of all runs, results.csv, report.html, and what failed."""
     from rich.console import Console
 
     from dlcli.report.comparison import print_comparison
     from dlcli.report.results import results_csv
+    from dlcli.report.studies import print_study
     from dlcli.report.summary import read_run
+    from dlcli.study import study
     from dlcli.training.durable import replace
+    from dlcli.verbs.report import write_page
 
     runs = [read_run(root / outcome.folder) for outcome in outcomes]
     replace(root / "results.csv", results_csv(runs).encode())
+    studied = study(runs)
     print()
     print_comparison(runs, Console())
-    print(f"\ntable: {configs.shown(root / 'results.csv')}\nagain: dlcli report {configs.shown(root)}")
+    print_study(studied, Console())
+    page, shown = write_page(studied, runs, root), configs.shown(root)
+    print(f"\ntable: {configs.shown(root / 'results.csv')}\npage:  {configs.shown(page)}\nagain: dlcli report {shown}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         raise SweepFailed(

@@ -6,14 +6,17 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dlcli import config as configs
+from dlcli.errors import UsageError
+from dlcli.training.signals import Stop
 from dlcli.verbs import arguments as shared
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     shared.add_composition(parser)
+    shared.add_log(parser)
     parser.add_argument("--multirun", "-m", action="store_true", help="a sweep: model=mlp,cnn seed='range(3)'")
     parser.add_argument("--from", dest="source", type=Path, metavar="RUN_DIR", help="replay the configuration of a run")
     parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the configuration and stop")
@@ -33,29 +36,30 @@ def run(arguments: Namespace) -> int:
     if arguments.multirun:
         from dlcli.verbs import sweep
 
+        if arguments.log == "json":
+            raise UsageError("--log json tells of one run, and -m asks for several", "leave one of the two out")
         return sweep.run(arguments.overrides, arguments.config_dir, arguments.source, arguments.plugin)
-    if arguments.source is not None:
-        config = configs.load_saved(arguments.source / "config.yaml", arguments.overrides)
-    else:
-        config = configs.load_checked(arguments.overrides, arguments.config_dir)
-    from dlcli import session  # imports torch: a second that a configuration error is spared
-    from dlcli.training.signals import Stop
+    with shared.watching(arguments) as display, Stop() as stop:
+        if arguments.source is not None:
+            config = configs.load_saved(arguments.source / "config.yaml", arguments.overrides)
+        else:
+            config = configs.load_checked(arguments.overrides, arguments.config_dir)
+        from dlcli import session  # imports torch: a second that a configuration error is spared
 
-    with Stop() as stop:
-        summary = session.train(config, sys.argv, stop, print)
-    print_run(summary)
+        summary = session.train(config, sys.argv, stop, display)
+    print_run(summary, shared.report_stream(arguments))
     return 0
 
 
-def print_run(summary: dict[str, Any]) -> None:
+def print_run(summary: dict[str, Any], stream: TextIO) -> None:
     """The report of a run, and how to come back to it."""
     from rich.console import Console
 
     from dlcli.report.table import print_report
 
-    print()
-    print_report(summary, Console())
+    print(file=stream)
+    print_report(summary, Console(file=stream))
     seconds = summary["timing"]
     spent = ", ".join(f"{purpose} {time:.1f}" for purpose, time in seconds.items())
     folder = shlex.quote(str(configs.shown(Path(summary["run"]["path"]))))
-    print(f"\n{sum(seconds.values()):.1f} s: {spent}\nagain: dlcli report {folder}")
+    print(f"\n{sum(seconds.values()):.1f} s: {spent}\nagain: dlcli report {folder}", file=stream)

@@ -24,7 +24,7 @@ def watch(stream):
     with ProgressDisplay(stream) as display:
         display.start(1000)
         display.advance(500, 0.25, 12345.0)
-        display.epoch_line("epoch 1  loss 0.25 [red]\x1b[2J")
+        display.say("epoch 1  loss 0.25 [red]\x1b[2J")
         display.advance(1000, 0.125, 12345.0)
     return stream.getvalue()
 
@@ -60,15 +60,15 @@ def test_a_closed_stream_stops_nothing():
     stream = io.StringIO()
     with ProgressDisplay(stream) as display:
         stream.close()
-        display.epoch_line("lost")
-        display.epoch_line("lost")
+        display.say("lost")
+        display.say("lost")
 
 
 def test_no_stream_at_all_stops_nothing(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     with ProgressDisplay() as display:
         display.start(10)
-        display.epoch_line("lost")
+        display.say("lost")
 
 
 def test_a_reader_that_leaves_does_not_change_the_exit_code():
@@ -76,7 +76,7 @@ def test_a_reader_that_leaves_does_not_change_the_exit_code():
         "from dlcli.training.progress import ProgressDisplay\n"
         "with ProgressDisplay() as display:\n"
         "    display.start(10)\n"
-        "    for _ in range(3): display.epoch_line('lost')\n"
+        "    for _ in range(3): display.say('lost')\n"
     )
     reader, writer = os.pipe()
     os.close(reader)

@@ -42,7 +42,7 @@ class Console:
     def advance(self, step, loss, samples_per_second):
         pass
 
-    def epoch_line(self, text):
+    def evaluated(self, step, epoch, values):
         pass
 
 
