@@ -60,6 +60,7 @@ def test_a_game_has_no_decomposition_and_real_examples_stand_beside_the_drawn_on
     assert summary["decomposition"] == {}
     assert "The decomposition is not defined" in summary["diagnosis"] and "not defined" in answer.out
     risks = summary["risks"]
+    assert "The generator has collapsed" in summary["diagnosis"]
     assert set(risks["test"]) == {"modes", "high_quality", "reverse_kl", "surprise", "discrepancy"}
     assert risks["real"]["modes"]["value"] == 25 and risks["real"]["high_quality"]["value"] > 0.97
     assert risks["test"]["discrepancy"]["value"] > 10 * abs(risks["real"]["discrepancy"]["value"])
