@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dlcli.config import check, hydra_node, overrides
 from dlcli.config.composition import Loader, plain
