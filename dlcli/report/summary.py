@@ -90,6 +90,18 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     }
 
 
+def read_history(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, oldest first; a torn last line is left out."""
+    found = []
+    path = run_dir / "metrics.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
 def read_object(path: Path) -> dict[str, Any] | None:
     """None where there is no file; UsageError where it is no JSON object."""
     try:

@@ -1,37 +1,97 @@
-"""`dlcli report`: what a run said about itself, or several runs side by side. Reads files only."""
+"""`dlcli report`: what a run said about itself, or what several runs say together. Reads files only."""
 
 from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dlcli.errors import UsageError
+from dlcli import config as configs
+from dlcli.errors import StorageError, UsageError
 from dlcli.report.summary import absent, read_run, read_summary
+
+FORMATS = ("table", "md", "csv", "json", "html")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR", help="runs, sweeps, or folders of runs")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="json: the summaries as they are")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="html: writes report.html into the folder")
+    parser.add_argument("--by", metavar="KEY", help="the setting to compare: optimizer, model.width ...")
+    parser.add_argument("--over", metavar="KEY", default="seed", help="what was repeated: seed, or dataset.seed,seed")
 
 
 def run(arguments: Namespace) -> int:
     runs = [found for folder in arguments.folders for found in runs_in(folder)]
     single = len(runs) == 1 and runs[0] == arguments.folders[0]
-    if arguments.format == "json":
-        summaries = [read_summary(folder) for folder in runs]
-        print(json.dumps(summaries[0] if single else summaries, indent=2))
+    if single and arguments.format == "json":
+        print(json.dumps(read_summary(runs[0]), indent=2))
         return 0
-    from rich.console import Console
+    if single and arguments.format == "table":
+        from rich.console import Console
 
-    from dlcli.report.comparison import print_comparison
-    from dlcli.report.table import print_report
+        from dlcli.report.table import print_report
 
-    if single:
         print_report(read_summary(runs[0]), Console())
-    else:
-        print_comparison([read_run(folder) for folder in runs], Console())
+        return 0
+    found, over = [read_run(folder) for folder in runs], arguments.over.split(",")
+    refuse_unknown([key for key in [arguments.by, *over] if key], found)
+    show(found, arguments.format, arguments.by, over, arguments.folders)
     return 0
+
+
+def show(runs: Sequence[dict[str, Any]], form: str, by: str | None, over: Sequence[str], folders: list[Path]) -> None:
+    from dlcli.study import study
+
+    if form == "csv":
+        from dlcli.report.results import results_csv
+
+        print(results_csv(runs), end="")
+        return
+    studied = study(runs, by, over)
+    if form == "json":
+        print(json.dumps({"study": studied, "runs": [run["summary"] for run in runs]}, indent=2))
+    elif form == "md":
+        from dlcli.report.studies import markdown
+
+        print(markdown(studied), end="")
+    elif form == "html":
+        folder = folders[0] if len(folders) == 1 else Path()
+        print(f"page: {configs.shown(write_page(studied, runs, folder))}")
+    else:
+        from rich.console import Console
+
+        from dlcli.report.comparison import print_comparison
+        from dlcli.report.studies import print_study
+
+        print_comparison(runs, Console())
+        print_study(studied, Console())
+
+
+def write_page(studied: dict[str, Any], runs: Sequence[dict[str, Any]], folder: Path) -> Path:
+    """FOLDER/report.html."""
+    from dlcli.report.page import page
+
+    path = folder.absolute() / "report.html"
+    try:
+        path.write_text(page(studied, runs, folder.absolute().name), encoding="utf-8")
+    except OSError as fault:
+        raise StorageError(f"cannot write {path}: {fault.strerror}", "give a folder that can be written") from fault
+    return path
+
+
+def refuse_unknown(keys: Sequence[str], runs: Sequence[dict[str, Any]]) -> None:
+    """A key that no run has is a mistake, and would compare nothing."""
+    known = dict.fromkeys(key for run in runs for key in run["config"])
+    for key in keys:
+        if key not in known:
+            from dlcli.config.names import nearest
+
+            guess = nearest(key, known)
+            raise UsageError(
+                f"no run has a setting {key!r}", f"did you mean {guess!r}?" if guess else "see config.yaml"
+            )
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ ROWS = {
     "exhibit": 4,
     "evaluation": 4,
     "exact": 4,
+    "study": 4,
     "ladder": 5,
     "pool": 5,
     "terms": 6,

@@ -1,0 +1,198 @@
+"""One web page that stands alone: no network, no script, its pictures within; for a screen, a phone and paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcli.report.studies import CELLS, COMPARED, comparison_rows, group_rows
+from dlcli.report.summary import read_history
+from dlcli.report.table import notes
+
+Run = Mapping[str, Any]  # as `summary.read_run` returns it
+MOST_HISTOGRAMS, MOST_LADDERS, MOST_COMMANDS = 4, 6, 24
+METRICS = ("loss", "error")
+STYLE = """
+:root { color-scheme: light }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff }
+body { margin: 0 auto; max-width: 70rem; padding: 1rem }
+h1 { font-size: 1.4rem; margin: .2rem 0 } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ccc }
+p.lead { font-size: 1.05rem; font-weight: 600 } .quiet { color: #555; font-size: .9rem }
+.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums }
+th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e4e4e4 }
+td { white-space: nowrap } td:first-child { white-space: normal; min-width: 6rem }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem }
+figure { margin: 0; break-inside: avoid } figcaption { font-size: .85rem; color: #444 }
+svg { width: 100%; height: auto; max-width: 40rem }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .8rem }
+li.failed { color: #a00 } ul { padding-left: 1.2rem }
+@media print { body { font-size: 11px; max-width: none; padding: 0 } .pictures { grid-template-columns: 1fr 1fr } }
+"""
+DEFINITIONS = (
+    ("approximation (on the training set)", "min_F L_train: what no member of the class avoids on these examples. An "
+     "interval: its upper end is a member that was found, its lower end is proven. It is not the error of the class on "
+     "the distribution."),
+    ("optimization", "L_train - min_F L_train: how far the weights are from the best of their class. Between runs of "
+     "one class its differences are those of the train risks, exactly."),
+    ("generalization", "L_test - L_train."),
+    ("risks", "of the saved weights: evaluation mode, whole splits, no augmentation, no smoothing, no decay, float64 "
+     "sums."),
+    ("the class F", "architecture, sizes, normalization, shapes; not the optimizer, the regularizers, or the budget."),
+)  # fmt: skip
+
+
+def page(study: Mapping[str, Any], runs: Sequence[Run], title: str) -> str:
+    """The whole document. study: as `dlcli.study.study` makes it."""
+    body = "\n".join(sections(study, runs))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
+    )
+
+
+def sections(study: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[str]:
+    done = [run for run in runs if run["summary"] is not None]
+    yield from headline(study, done)
+    if len(runs) > 1:
+        yield section("Groups", table(CELLS, group_rows(study)) + over(study))
+    yield section("Why the test risk is what it is", pictures(term_pictures(study, done)))
+    rows = comparison_rows(study)
+    if rows:
+        yield section("Paired differences", table(COMPARED, rows) + pictures(forests(study)))
+    yield section("The way there", pictures(way_pictures(study, done)))
+    yield section("What to know before believing this", listed(warnings(study, runs)))
+    yield section("Words", "".join(f"<p><b>{escape(word)}</b>: {escape(text)}</p>" for word, text in DEFINITIONS))
+    yield section("Again", commands(runs))
+
+
+def headline(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[str]:
+    if len(done) == 1 and study["runs"] == 1:
+        yield f'<p class="lead">{escape(done[0]["summary"]["diagnosis"])}</p>'
+    yield f'<p class="quiet">{study["runs"]} runs, {study["failed"]} without a result.</p>'
+
+
+def over(study: Mapping[str, Any]) -> str:
+    repeated = ", ".join(study["over"])
+    return f'<p class="quiet">Means over {escape(repeated)} with 95 % t intervals; single runs have none.</p>'
+
+
+def section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>\n{content}</section>" if content else ""
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    lines = ("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def listed(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
+
+
+def pictures(drawn: Iterator[tuple[str, Any]]) -> str:
+    made = [f"<figure>{inline(each)}<figcaption>{escape(words)}</figcaption></figure>" for words, each in drawn if each]
+    return f'<div class="pictures">{"".join(made)}</div>' if made else ""
+
+
+def inline(figure: Any) -> str:
+    """The picture as part of a document: its prologue left out, names of its own that no other picture has."""
+    import matplotlib
+
+    from dlcli.report import figures
+
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dlcli"}):
+        text = figures.svg(figure).decode()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
+    for size in ("width", "height"):  # the view box stays: the page decides how large
+        text = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", text, count=1)
+    return text
+
+
+def term_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[tuple[str, Any]]:
+    from dlcli.report import charts
+
+    for metric in METRICS:
+        words = "Terms end to end up to the test risk; hatched: approximation or optimization, not told apart."
+        yield f"{metric}: {words}", charts.bars(study["groups"], metric)
+        for number in study["numbers"]:
+            yield (
+                f"{metric} against {number['key']}, bands over {', '.join(study['over'])}.",
+                charts.swept(number, study["groups"], metric),
+            )
+
+
+def forests(study: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    from dlcli.report import charts
+
+    for quantity in dict.fromkeys(each["quantity"] for each in study["comparisons"]):
+        yield (
+            f"{quantity}: left of 0 the first is lower; filled: the corrected test decides.",
+            charts.forest(study["comparisons"], quantity),
+        )
+
+
+def way_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[tuple[str, Any]]:
+    """One run of each group stands for it."""
+    from dlcli.report import charts
+
+    first = {group["label"]: run for group in study["groups"] if (run := representative(group, done)) is not None}
+    records = {name: run["summary"]["decomposition"].get("loss") for name, run in first.items()}
+    ladders = {name: record for name, record in list(records.items())[:MOST_LADDERS] if record}
+    if ladders:
+        words = "Upper bounds of min_F L_train against the seconds spent; a curve that still falls is not done."
+        yield words, charts.ladder(ladders)
+        ends = next(iter(ladders.values()))["approx_train"]["interval"] if len(ladders) == 1 else (None, None)
+        histories = {name: read_history(Path(run["path"])) for name, run in first.items()}
+        yield (
+            "Risks at the evaluations of the training, by the definitions of the report.",
+            charts.steps(histories, "loss", ends),
+        )
+    for name, run in list(first.items())[:MOST_HISTOGRAMS]:
+        rows = [rows_of(Path(run["path"]), split) for split in ("train", "test")]
+        if records[name] and None not in [None if each is None else 0 for each in rows]:
+            unit, low = records[name]["loss"]["unit"], records[name]["approx_train"]["interval"][0]
+            yield f"Losses of single examples: {name}", charts.histogram(*rows, unit, low)
+
+
+def representative(group: Mapping[str, Any], done: Sequence[Run]) -> Run | None:
+    paths = {run["path"]: run for run in done}
+    return next((paths[path] for path in group["paths"] if path in paths), None)
+
+
+def rows_of(run_dir: Path, split: str) -> np.ndarray | None:
+    path = run_dir / "losses" / f"{split}_loss.npy"
+    return np.load(path, allow_pickle=False) if path.is_file() else None
+
+
+def warnings(study: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
+    """Of a single run all; of several each kind once, with the number of runs that have it."""
+    if len(runs) == 1:
+        return [str(note) for run in runs if run["summary"] is not None for note in notes(run["summary"])]
+    counted: dict[str, int] = {}
+    for run in runs:
+        if run["summary"] is not None:
+            for text in {str(note).split(": ", 1)[1].split(": ")[0] for note in notes(run["summary"])}:
+                counted[text] = counted.get(text, 0) + 1
+    failures = [f"{run['status']}: {run['path']}: {run['reason']}" for run in runs if run["summary"] is None]
+    return [*study["notes"], *failures, *(f"in {count} of {len(runs)} runs: {text}" for text, count in counted.items())]
+
+
+def commands(runs: Sequence[Run]) -> str:
+    lines = []
+    for run in runs[:MOST_COMMANDS]:
+        path = Path(run["path"]) / "command.txt"
+        if path.is_file():
+            lines += path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = list(dict.fromkeys(lines))
+    replays = [f"dlcli train --from {run['path']}" for run in runs[:MOST_COMMANDS]]
+    text = "\n".join([*lines, "", "# one run again, from its own configuration:", *replays])
+    seen = next((run["summary"] for run in runs if run["summary"] is not None), None)
+    data = "" if seen is None else f"training set {seen['keys']['data'][:16]}, class {seen['keys']['class']}"
+    return f'<pre>{escape(text)}</pre><p class="quiet">{escape(data)}</p>'
