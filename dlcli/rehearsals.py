@@ -5,7 +5,6 @@ The estimator alone is checked by `decomposition.selftest`; here the training lo
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from dlcli.build import build
 from dlcli.evaluation import evaluate_splits
 from dlcli.training.directory import RunDirectory
 from dlcli.training.evaluate import evaluate
+from dlcli.training.progress import ProgressDisplay
 from dlcli.training.signals import Stop
 
 Verdict = tuple[bool, str]
@@ -40,7 +40,7 @@ def folder() -> Iterator[Callable[..., dict[str, Any]]]:
             path = Path(root) / f"run{next(count)}"
             path.mkdir()
             with Stop() as stop, RunDirectory(path) as directory:
-                return session.train_in(directory, config, ["selftest"], stop, logging.getLogger(__name__).debug)
+                return session.train_in(directory, config, ["selftest"], stop, ProgressDisplay(lines=False))
 
         yield train
 

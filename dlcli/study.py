@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +21,6 @@ Run = Mapping[str, Any]  # as `summary.read_run` returns it
 MOST_ARMS = 8  # of an axis, up to which all pairs are compared
 METRICS = ("loss", "error")
 SCHEMA = "dlcli.study/1"
-
-
-class Term(NamedTuple):
-    """Mean over the seeds of a group; an interval where min_F L_tr is one, with the t interval of each end."""
-
-    low: float | None
-    high: float
-    ci: tuple[float, float] | None  # over seeds, of the upper end
 
 
 def study(runs: Sequence[Run], by: str | None = None, over: Sequence[str] = ("seed",)) -> dict[str, Any]:

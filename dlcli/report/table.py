@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dlcli.report import wording
 
+FEWEST_RUNGS = 4  # of a ladder that is shown
 SPLITS = ("train", "validation", "test", "real")  # real: training examples in place of drawn ones, against test
 FORMULAS = {
     "approximation": "min_F L_train",
@@ -42,6 +43,8 @@ def parts(summary: Mapping[str, Any], lines: bool) -> Iterator[RenderableType]:
         yield ""
         yield terms_table(metric, record, lines)
         yield from provenance(record)
+        if metric == "loss":
+            yield from ladder_table(metric, record, lines)
     noted = list(notes(summary))
     if noted:
         yield ""
@@ -147,9 +150,57 @@ def origins(record: Mapping[str, Any]) -> Iterator[Text]:
     yield Text(f"min_F L_train {wording.bound(upper, unit)}")
     for heuristic in approximation["heuristics"]:
         yield Text(f"beside it, {wording.bound(heuristic, unit)}", style="dim")
+    yield from split_of_optimization(record["optimization"], unit)
+    yield from population(record.get("population") or {}, unit)
     matched = record["test"]["matched_noise_value"]
     if matched is not None:
         yield Text(f"with the label noise of the training set the test risk is {wording.number(matched, unit)}")
+
+
+def split_of_optimization(found: Mapping[str, Any], unit: str) -> Iterator[Text]:
+    """Where the run minimized something else, and the minimizer of that was looked for."""
+    if found.get("surrogate"):
+        bias = wording.interval(found["surrogate_bias"], unit)
+        yield Text(
+            f"of the optimization term, solver error {wording.number(found['solver_error'], unit)}, the bias of "
+            f"its objective {bias}: {found['surrogate']['method']}"
+        )
+
+
+def population(found: Mapping[str, Any], unit: str) -> Iterator[Text]:
+    """The other decomposition, of risks on the distribution, as far as it is known."""
+    best, excess = found.get("best_in_class"), found.get("excess")
+    if best:
+        ends, level = wording.interval(best["interval"], unit), f"{100 * best['level']:.3g} %"
+        yield Text(f"on the distribution the best of the class is {ends} ({level} confidence: {best['method']})")
+    if excess:
+        each = ", ".join(
+            f"{name} {wording.interval(excess[name], unit)}" for name in ("approximation", "estimation", "optimization")
+        )
+        yield Text(f"on the distribution, above the Bayes risk {wording.number(excess['bayes'], unit)}: {each}")
+
+
+def ladder_table(metric: str, record: Mapping[str, Any], lines: bool) -> Iterator[RenderableType]:
+    """Every member that was looked at, as it came, where there were more than a quick budget finds."""
+    unit = record["loss"]["unit"]
+    tried = [bound for bound in record["approx_train"].get("bounds_tried", ()) if bound["side"] == "upper"]
+    if sum(bound["seconds"] > 0 for bound in tried) < FEWEST_RUNGS:
+        return
+    table, best = plain_table(lines, f"Members that were looked for ({metric})"), record["train"]["value"]
+    for heading in ("found by", "train risk", "best so far", "seconds"):
+        table.add_column(heading, overflow="fold")
+    for bound in tried:
+        best = min(best, bound["value"])
+        numbers = (wording.number(each, unit) for each in (bound["value"], best))
+        table.add_row(Text(shortened(bound["method"])), *numbers, f"{bound['seconds']:.1f}")
+    yield ""
+    yield table
+
+
+def shortened(method: str) -> str:
+    """The last link of a chain of methods."""
+    last = method.rsplit("; ", 1)[-1]
+    return last if last == method else f"... {last}"
 
 
 def notes(summary: Mapping[str, Any]) -> Iterator[Text]:
