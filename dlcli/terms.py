@@ -129,7 +129,10 @@ def population_side(run: Run, name: str, part: Decomposition, ladder: Ladder) ->
 def bayes_risk(run: Run, name: str) -> float | None:
     """The least risk of any function, where the generator is known; sources state it for the default loss only."""
     usual = {"cross_entropy", "logistic"} if run.data.spec.classes else {"squared_error"}
-    if name == "loss" and run.task.metrics[name].rows.__name__ not in usual:
+    loss = run.task.metrics[name].rows.__name__
+    if name == "loss" and loss == "negative_log_likelihood":  # of the examples themselves
+        return run.data.facts["truth"].get("entropy")
+    if name == "loss" and loss not in usual:
         return None
     return run.data.facts["truth"].get(f"bayes_{name}")
 

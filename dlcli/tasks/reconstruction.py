@@ -150,7 +150,8 @@ def bernoulli_likelihood(spec: DataSpec) -> Likelihood:
     """Pixels as probabilities of a 1; the numbers of the decoder are log odds."""
 
     def pixels(inputs: Tensor) -> Tensor:
-        return spec.to_source(inputs).clamp(0, 1).flatten(1)  # standardizing and back rounds
+        steps = spec.levels - 1
+        return (spec.to_source(inputs) * steps).round().flatten(1) / steps  # standardizing and back had rounded them
 
     def rows(model: Autoencoder, numbers: Tensor, inputs: Tensor) -> Tensor:
         return cross_entropy(widen(numbers).flatten(1), pixels(inputs)).sum(1)
