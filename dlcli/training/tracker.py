@@ -1,8 +1,8 @@
 """Where the numbers of a run are kept: metrics.jsonl, which the report reads, and TensorBoard, which people read.
 
-At resume both are cut back to the step of the checkpoint, so that every step appears once. What belongs to a step is
-logged, and `flush` called, before the checkpoint of that step is saved. What is logged after it (the final risks, say)
-may be logged again by a resumed run: what already stands at that step is kept, and the repetition left out.
+At resume both are cut back to the step of the checkpoint. What belongs to a step is logged, and `flush` called, before
+the checkpoint of that step is saved. A value has one place per step: what stands there is kept, and a repetition (the
+final risks after those of the last evaluation, or in a resumed run) left out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Tracker:
 
     def _open(self, resume_step: int | None) -> None:
         last_step = -1 if resume_step is None else resume_step
-        self._resume_step = resume_step
+        self._step = last_step  # the one that is written now
         with storage(self._path):
             rows = self._heal_rows(last_step)
             self._tags = self._heal_events(last_step)
@@ -97,7 +97,9 @@ class Tracker:
 
     def log(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """One row of metrics.jsonl, and a curve for every value. What is not finite is null there and named."""
-        new = {name: value for name, value in values.items() if step != self._resume_step or name not in self._names}
+        self._move_to(step)
+        new = {name: value for name, value in values.items() if name not in self._names}
+        self._names |= new.keys()
         finite = {name: value if math.isfinite(value) else None for name, value in new.items()}
         row: dict[str, Any] = {"step": step, "epoch": epoch, **finite}
         if nonfinite := [name for name, value in finite.items() if value is None]:
@@ -134,7 +136,14 @@ class Tracker:
             self._events.hparams(settings, metrics, step)
 
     def _is_new(self, tag: str, step: int) -> bool:
-        return step != self._resume_step or tag not in self._tags
+        self._move_to(step)
+        known = tag in self._tags
+        self._tags.add(tag)
+        return not known
+
+    def _move_to(self, step: int) -> None:
+        if step != self._step:
+            self._step, self._names, self._tags = step, set(), set()
 
     def flush(self) -> None:
         """Make everything so far durable."""
