@@ -59,7 +59,7 @@ def sample(run_dir: Path, config: Config, kind: str, asked: Asked) -> tuple[np.n
 
     Raises UsageError for a run that has nothing to draw, and for a prompt to a run that is no language model.
     """
-    with machine_faults(), Stop() as stop, torch.inference_mode():
+    with machine_faults(), Stop() as stop, torch.no_grad():
         run = prepare(config, stop)
         load(run, config, run_dir, kind)
         run.model.eval()

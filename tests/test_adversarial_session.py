@@ -67,6 +67,20 @@ def test_a_game_has_no_decomposition_and_real_examples_stand_beside_the_drawn_on
     assert json.loads((answer.run_dir / "status.json").read_text())["state"] == "done"
 
 
+@pytest.mark.parametrize("name", ["gan", "energy", "score_matching"])
+def test_examples_are_drawn_in_the_numbers_of_the_source(dlcli, name):
+    run_dir = dlcli("train", *SHORT, *RUNS[name], "dataset.standardize=all").run_dir
+    assert dlcli("sample", str(run_dir), "--count", "300").code == 0
+    drawn = np.load(run_dir / "samples" / "seed-0.npz")["samples"]
+    assert drawn.shape == (300, 2) and np.isfinite(drawn).all() and len(np.unique(drawn[:, 0])) > 200
+    if name == "gan":  # what evaluation sees of the same noise is standardized: the source is 2.83 times as wide
+        rows = np.load(run_dir / "losses" / "test_surprise.npy")
+        modes = np.stack(np.meshgrid(*[np.arange(-4, 5, 2.0)] * 2), -1).reshape(-1, 1, 2)
+        densities = np.exp(-np.square((drawn - modes) / 0.05).sum(-1) / 2) / (2 * np.pi * 0.05**2)
+        near = rows[:300] < 50  # elsewhere the densities vanish
+        np.testing.assert_allclose(rows[:300][near], -np.log(densities.mean(0)[near]), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("phase", ["discriminator", "generator"])
 def test_a_loss_that_is_not_finite_names_its_phase(dlcli, monkeypatch, phase):
     from dlcli.tasks import adversarial
