@@ -128,3 +128,15 @@ def test_features_come_from_a_classifier_of_the_same_data(dlcli, summary_of):
     assert foreign.code == 2 and "needs a classifier of gaussian_grid" in foreign.err
     absent = dlcli("train", *GRID, "model=gan", "task=adversarial", "task.features=nowhere")
     assert absent.code == 2 and "nowhere is not a run directory" in absent.err
+
+
+@pytest.mark.slow
+def test_the_shipped_settings_reach_all_modes_and_lose_them(dlcli, summary_of):
+    found = {}
+    for name in ("gan_grid", "gan_grid_collapsed"):
+        summary = summary_of(dlcli("train", f"experiment={name}").run_dir)
+        found[name] = {measure: risk["value"] for measure, risk in summary["risks"]["test"].items()}, summary
+    reached, lost = found["gan_grid"], found["gan_grid_collapsed"]
+    assert reached[0]["modes"] == 25 and reached[0]["high_quality"] > 0.9 and reached[0]["reverse_kl"] < 0.05
+    assert "All 25 modes are reached." in reached[1]["diagnosis"]
+    assert lost[0]["modes"] <= 5 and "The generator has collapsed" in lost[1]["diagnosis"]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlcli.protocols import Batch, Split, Task
+from dlcli.protocols import Split, Task
 from dlcli.training.randomness import FixedNoise
 
 CHUNK = 1000  # predictions per forward pass; large enough to be fast, small enough for any memory
@@ -34,7 +34,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
-    for start, examples in chunks(task, split, chunk):
+    for start, examples in chunks(split, count(task, split), chunk):
         batch = split.batch(examples)
         noise = FixedNoise(start, len(batch.inputs), batch.inputs.device, draw)
         prediction = task.predict(model, batch, noise)
@@ -50,12 +50,11 @@ def evaluate(
 def evaluate_real(task: Task, train: Split, test: Split) -> dict[str, np.ndarray]:
     """The rows of training examples in place of drawn ones, held against the test split: what is to be reached."""
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
-    pairs = zip(chunks(task, train, CHUNK), chunks(task, test, CHUNK), strict=False)  # as many as the smaller split has
-    for (_, some), (_, others) in pairs:
+    size = min(count(task, train), count(task, test))
+    for (_, some), (_, others) in zip(chunks(train, size, CHUNK), chunks(test, size, CHUNK), strict=True):
         drawn, given = train.batch(some).inputs, test.batch(others)
-        count = min(len(drawn), len(given.inputs))
         for name, metric in task.metrics.items():
-            rows[name].append(metric.rows(drawn[:count], Batch(*(part[:count] for part in given))))
+            rows[name].append(metric.rows(drawn, given))
     return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
 
 
@@ -65,7 +64,7 @@ def evaluate_afterwards(model: nn.Module, task: Task, test: Split) -> dict[str, 
     was_training = model.training
     model.eval()
     rows: dict[str, list[Tensor]] = {}
-    for start, examples in chunks(task, test, CHUNK):
+    for start, examples in chunks(test, count(task, test), CHUNK):
         batch = test.batch(examples)
         noise = FixedNoise(start, len(batch.inputs), batch.inputs.device)
         for name, part in task.afterwards(model, batch, noise).items():
@@ -74,15 +73,19 @@ def evaluate_afterwards(model: nn.Module, task: Task, test: Split) -> dict[str, 
     return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
 
 
-def chunks(task: Task, split: Split, chunk: int) -> Iterator[tuple[int, Tensor | slice]]:
-    """Which examples an evaluation reads at a time, and how many it has read before."""
-    count = min(task.drawn, len(split)) or len(split)
+def count(task: Task, split: Split) -> int:
+    """How many examples of a split an evaluation reads."""
+    return min(task.drawn, len(split)) or len(split)
+
+
+def chunks(split: Split, size: int, chunk: int) -> Iterator[tuple[int, Tensor | slice]]:
+    """`size` examples of a split, some at a time: how many were read before, and which are next."""
     device = split.batch(slice(1)).inputs.device
-    for start in range(0, count, chunk):
-        stop = min(start + chunk, count)
+    for start in range(0, size, chunk):
+        stop = min(start + chunk, size)
         # Evenly spread, because a split may be sorted.
-        spread = torch.arange(start, stop, device=device) * len(split) // count
-        yield start, slice(start, stop) if count == len(split) else spread
+        spread = torch.arange(start, stop, device=device) * len(split) // size
+        yield start, slice(start, stop) if size == len(split) else spread
 
 
 def reduce(task: Task, rows: dict[str, np.ndarray]) -> dict[str, float]:

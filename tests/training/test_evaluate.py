@@ -10,7 +10,7 @@ from torch import nn
 from dlcli.datasets.resident import Resident
 from dlcli.protocols import DataSpec
 from dlcli.tasks.classification import multiclass
-from dlcli.training.evaluate import evaluate, risks
+from dlcli.training.evaluate import evaluate, evaluate_real, risks
 from dlcli.training.loop import fit
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
@@ -131,3 +131,34 @@ def test_smoothing_of_the_objective_leaves_the_risk_of_a_perfect_fit_at_zero(mak
     data = Resident(torch.eye(3), torch.arange(3))
     assert risks(confident, run.task, data) == {"loss": 0.0, "error": 0.0}
     assert run.task.phases[0].loss(confident, data.batch(slice(None)), None).item() > 0.3
+
+
+class Echo:
+    """A task that draws: its prediction is numbered noise, its row the prediction beside the given example."""
+
+    spec, random, unit, drawn = SPEC, True, "", 40
+
+    @property
+    def metrics(self):
+        return {"echo": self}
+
+    def predict(self, model, batch, noise):
+        return noise.normal(6)
+
+    def rows(self, prediction, batch):
+        return torch.cat([prediction, batch.inputs], 1)
+
+
+def test_a_task_that_draws_is_held_against_examples_from_all_over_the_split(split):
+    given = split.inputs[torch.arange(40) * 101 // 40].numpy()
+    for chunk in (7, 1000):
+        rows = evaluate(nn.Identity(), Echo(), split, chunk=chunk)["echo"]
+        assert rows.shape == (40, 12) and np.array_equal(rows[:, 6:], given.astype(np.float64))
+        assert np.array_equal(rows, evaluate(nn.Identity(), Echo(), split)["echo"])
+
+
+def test_real_examples_take_the_place_of_drawn_ones_as_many_as_both_splits_have(split):
+    smaller = Resident(split.inputs[:30], split.targets[:30])
+    rows = evaluate_real(Echo(), split, smaller)["echo"]
+    assert np.array_equal(rows[:, :6], split.inputs[torch.arange(30) * 101 // 30].double().numpy())
+    assert np.array_equal(rows[:, 6:], smaller.inputs.double().numpy())
