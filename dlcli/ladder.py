@@ -1,8 +1,4 @@
-"""The ladder of upper bounds of min_F L_tr: which members of the class are looked for, and for how much work.
-
-Work is counted, never timed, so that a run on a busy machine finds the same members. Its unit is one example passed
-forward and backward by a model of one parameter; a step and an evaluation also cost what they take beside the numbers.
-"""
+"""The ladder of upper bounds of min_F L_tr: which members of the class are looked for, and for how much work."""
 
 from __future__ import annotations
 
@@ -15,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dlcli import build
-from dlcli.exact import Exact, architecture, exact_member
+from dlcli.effort import Work, evaluations_for, work
+from dlcli.exact import Exact, architecture, exact_member, margins
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.polish import NO_PENALTY, Penalty, polish
@@ -25,34 +22,15 @@ from dlcli.training.refit import can_refit, refit_head
 from dlcli.training.run import Run
 
 Config = dict[str, Any]
-OVERHEAD = 2e6  # of a step or an evaluation, in units of work: half a millisecond
-REFIT, FLOAT64, FORWARD = 5, 2, 1 / 3  # work of a number in a refit, in float64, and going forward only
 CONTINUED, REFITTED = 0.5, 0.3  # shares of what quick may spend
 FEWEST = 20  # evaluations with which a polish is worth its name
 SMALL, MANY, FEW = 100_000, 20, 5  # parameters up to which there are many restarts, else few
 STANDARD = {"polish": 4.0, "restarts": 10.0, "narrower": 1.0, "surrogate": 2.0}  # times the work of the training
-LEAST = 2e10  # work of a training that was shorter, for that: a few seconds
 DECOUPLED = {"adamw", "lion", "muon"}  # whose decay is no penalty of an objective
-MOST_EVALUATIONS = 5000  # of one polish
 MOVED, DOUBLINGS = 0.01, 8  # share by which a ladder moves that is not done, and its greatest number of doublings
 NEGLIGIBLE = 1e-9  # loss below which there is nothing left to gain
 
 ITSELF = "the run itself"
-
-
-class Work(NamedTuple):
-    """What things cost for one run."""
-
-    training: float
-    step: float
-    evaluation: float
-    gradient: float  # of the whole training set, float64
-    refit: float
-
-    @property
-    def effort(self) -> float:
-        """What the budgets above quick are multiples of."""
-        return max(self.training, LEAST)
 
 
 class Objective(NamedTuple):
@@ -67,20 +45,6 @@ class Ladder(NamedTuple):
     rungs: list[Witness]  # the run itself is the first
     exact: Exact | None = None
     objective: Objective | None = None
-
-
-def work(run: Run) -> Work:
-    parameters = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
-    n, head = len(run.data.train), run.task.head(run.model)
-    step = OVERHEAD + parameters * run.batches.batch_size
-    last = 0 if head is None else head.in_features * head.out_features
-    return Work(
-        training=run.steps * step,
-        step=step,
-        evaluation=OVERHEAD + FORWARD * parameters * n,
-        gradient=OVERHEAD + FLOAT64 * parameters * n,
-        refit=OVERHEAD + REFIT * last * n,
-    )
 
 
 def climb(
@@ -101,11 +65,27 @@ def climb(
     if budget == "quick" or (found is not None and found.closed):
         objective = None if budget == "quick" else own_objective(run, config, price, stopped)
         return Ladder(rungs, found, objective)
-    rungs += timed(standard(run, config, price, best(rungs), stopped))
+    extend(run, rungs, timed(standard(run, config, price, best(rungs), stopped)))
     if budget == "exhaustive":
-        rungs += timed(exhaustive(run, config, price, rungs, stopped))
+        extend(run, rungs, timed(exhaustive(run, config, price, list(rungs), stopped)))
     objective = own_objective(run, config, price, stopped)
     return Ladder(rungs + ([objective.rung] if objective else []), found, objective)
+
+
+def extend(run: Run, rungs: list[Witness], more: Iterator[Witness]) -> None:
+    """Add what comes, until nothing is left to gain."""
+    while not any(settles(run, rung) for rung in rungs):
+        rung = next(more, None)
+        if rung is None:
+            return
+        rungs.append(rung)
+
+
+def settles(run: Run, rung: Witness) -> bool:
+    """Whether it is at the floor of the loss, or approaches it by scaling its scores."""
+    metric = run.task.metrics["loss"]
+    reached = metric.floor is not None and rung.risks["loss"] - metric.floor <= NEGLIGIBLE
+    return reached or margins(rung, metric, run.task.head(run.model) is not None) is not None
 
 
 def timed(rungs: Iterator[Witness]) -> Iterator[Witness]:
@@ -185,11 +165,6 @@ def exhaustive(
         done += count
         if stopped() or before - least.risks["loss"] <= MOVED * abs(before) or abs(least.risks["loss"]) < NEGLIGIBLE:
             return
-
-
-def evaluations_for(share: float, price: Work) -> int:
-    """Of value and gradient over the whole training set, for so many times the work of the training."""
-    return min(MOST_EVALUATIONS, int(share * price.effort / price.gradient))
 
 
 def polished(

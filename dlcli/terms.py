@@ -71,7 +71,8 @@ def bounds_of_run(run: Run, ladder: Ladder) -> dict[str, list[Bound]]:
         if free_head:
             bounds.append(constant_prediction(targets, metric))
         if name == "loss":
-            bounds += [rescaled(run), *(margins(rung, metric, free_head) for rung in ladder.rungs)]
+            scaled = (margins(rung, metric, free_head) for rung in ladder.rungs)
+            bounds += [rescaled(run), next(filter(None, scaled), None)]
         for rung in ladder.rungs[1:]:
             kind = "certified"
             if name == "loss" and ladder.exact is not None and rung is ladder.exact.rung and ladder.exact.closed:

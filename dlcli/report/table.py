@@ -198,9 +198,9 @@ def ladder_table(metric: str, record: Mapping[str, Any], lines: bool) -> Iterato
 
 
 def shortened(method: str) -> str:
-    """The last link of a chain of methods."""
-    last = method.rsplit("; ", 1)[-1]
-    return last if last == method else f"... {last}"
+    """The ends of a chain of methods."""
+    first, *_, last = method.split("; ", 1)[0], *method.rsplit("; ", 1)
+    return first if first == last else f"{first} ... {last}"
 
 
 def notes(summary: Mapping[str, Any]) -> Iterator[Text]:

@@ -28,6 +28,7 @@ ROWS = {
     "build": 4,
     "exhibit": 4,
     "evaluation": 4,
+    "effort": 4,
     "exact": 4,
     "study": 4,
     "ladder": 5,
