@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -17,3 +18,11 @@ def test_depth_multiplies_matrices_and_stays_affine(build_model):
 
 def test_mnist1d_has_410_parameters(build_model, count):
     assert count(build_model("linear", (1, 40))) == 410
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_any_map_of_its_rank_can_be_put_into_it(build_model, depth):
+    model = build_model("linear", (6,), outputs=4, depth=depth, width=2)
+    maps, bias, inputs = torch.randn(4, 2) @ torch.randn(2, 6), torch.randn(4), torch.randn(20, 6)
+    model.place(maps, bias)
+    torch.testing.assert_close(model(inputs), inputs @ maps.T + bias)

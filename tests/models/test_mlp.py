@@ -56,3 +56,30 @@ def test_dropout_does_not_change_the_names_of_the_weights(build_model):
 def test_a_layer_has_no_bias_of_its_own_where_the_normalization_brings_one(build_model):
     biases = {name: build_model("mlp", (6,), normalization=name).body[1].bias for name in ("batch", "rms", "weight")}
     assert biases["batch"] is None and biases["rms"] is not None and biases["weight"] is not None
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger", "activation"),
+    [
+        ({"width": 4, "depth": 2}, {"width": 9, "depth": 2}, "tanh"),
+        ({"width": 4, "depth": 1}, {"width": 4, "depth": 3}, "relu"),
+        ({"width": 4, "depth": 1}, {"width": 9, "depth": 2}, "relu"),
+    ],
+)
+def test_a_smaller_model_embedded_is_the_same_function_and_can_still_learn(build_model, smaller, larger, activation):
+    inputs = torch.randn(50, 6)
+    small = build_model("mlp", (6,), activation=activation, **smaller)
+    large = build_model("mlp", (6,), activation=activation, **larger)
+    large.embed(small.state_dict())
+    torch.testing.assert_close(large(inputs), small(inputs))
+    large(inputs).square().sum().backward()
+    added = large.head.weight.grad[:, smaller["width"] :]
+    assert added.numel() == 0 or added.abs().max() > 0
+
+
+def test_only_plain_layers_say_what_they_are(build_model):
+    assert build_model("mlp", (6,), width=3, depth=2, activation="relu").architecture.hidden == (3, 3)
+    assert build_model("mlp", (6,), width=3, depth=2, activation="tanh").architecture.breakpoints is None
+    for normalization in ("batch", "weight", "rms"):
+        assert build_model("mlp", (6,), normalization=normalization, depth=2).architecture.hidden == ()
+    assert build_model("mlp", (6,), depth=0).architecture.frozen
