@@ -69,6 +69,12 @@ def test_every_way_to_name_values_makes_jobs(here):
     assert jobs("seed=7") == [("seed=7",)]
 
 
+def test_a_reference_is_followed_in_each_job(here):
+    sweep = config.open_sweep(["seed=3,4", "dataset.seed=${seed}"])
+    assert [job.config["dataset"]["seed"] for job in sweep.jobs] == [3, 4]
+    assert [job["dataset"]["seed"] for _, job in run(sweep, here / "sweep")] == [3, 4]
+
+
 def test_a_sweep_may_be_described_in_a_file(here, write):
     write("# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 3,4\n")
     sweep = config.open_sweep(["experiment=exp"])
