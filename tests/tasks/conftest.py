@@ -1,5 +1,6 @@
 """An energy whose partition function is known, and noise that a test can repeat."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -28,3 +29,13 @@ class Normals:
 
     def uniform(self, *shape):
         return torch.rand(self.examples, *shape, generator=self.generator)
+
+
+@pytest.fixture
+def gaussian():
+    return Gaussian
+
+
+@pytest.fixture
+def normals():
+    return Normals
