@@ -26,6 +26,7 @@ CONTINUED, REFITTED = 0.5, 0.3  # shares of what quick may spend
 FEWEST = 20  # evaluations with which a polish is worth its name
 SMALL, MANY, FEW = 100_000, 20, 5  # parameters up to which there are many restarts, else few
 STANDARD = {"polish": 4.0, "restarts": 10.0, "narrower": 1.0, "surrogate": 2.0}  # times the work of the training
+STEPPED = 0.25  # share of the work of a restart that is steps on batches; the rest is polish
 DECOUPLED = {"adamw", "lion", "muon"}  # whose decay is no penalty of an objective
 MOVED, DOUBLINGS = 0.01, 8  # share by which a ladder moves that is not done, and its greatest number of doublings
 NEGLIGIBLE = 1e-9  # loss below which there is nothing left to gain
@@ -180,7 +181,8 @@ def restarts(
     run: Run, config: Config, price: Work, numbers: range, share: float, stopped: Callable[[], bool]
 ) -> Iterator[Witness]:
     """Fresh initial weights, trained and polished for this share of the work of the training each."""
-    steps, evaluations = int(share / 2 * price.effort / price.step), evaluations_for(share / 2, price)
+    steps = int(STEPPED * share * price.effort / price.step)
+    evaluations = evaluations_for((1 - STEPPED) * share, price)
     for number in numbers:
         if stopped():
             return

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dlcli.errors import UsageError
 
+LEAST_WIDTH = {"class": 20, "loss": 14, "best": 8}  # what must stay readable on a narrow terminal
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("output_root", nargs="?", type=Path, default=Path("outputs"), metavar="OUTPUT_ROOT")
@@ -31,7 +33,9 @@ def run(arguments: Namespace) -> int:
             print(f"not readable: {path}")
     standings = ledger.standings()
     table = plain_table(console.is_terminal, f"{len(standings)} entries, version {ledger.version or '0'}")
-    for heading in ("class", "data", "loss", "best", "members", "run", "found by"):
+    for heading in ("class", "data", "loss", "best", "members"):
+        table.add_column(heading, overflow="fold", min_width=LEAST_WIDTH.get(heading))
+    for heading in ("run", "found by"):
         table.add_column(heading, overflow="ellipsis", no_wrap=True)
     for best, evaluated in standings:
         cells = (best.function_class, best.data[:8], best.loss, f"{best.risk:.6g}", str(evaluated), best.run)
