@@ -55,6 +55,7 @@ def resume(
     directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display
 ) -> dict[str, Any]:
     """Go on from the newest good checkpoint, or from the start if none was ever acknowledged."""
+    refuse_changes(configs.load_saved(directory.path / "config.yaml"), config)
     with machine_faults():
         with accounted(directory, None):
             asked = config["training"]["threads"]
@@ -157,7 +158,7 @@ def headline(run: Run, run_dir: Path) -> list[str]:
 def identify(run: Run, config: Config, directory: RunDirectory) -> dict[str, Any]:
     """What a checkpoint says of its run, so that no other run can go on from it."""
     run_id = read_environment(directory.path).get("run_id")
-    return {"run": run_id, "config": config, "data": run.data.facts["train_sha256"]}
+    return {"run": run_id, "config": config, "data": fingerprints(run)}
 
 
 def restore(run: Run, config: Config, directory: RunDirectory, display: Display) -> int | None:
@@ -183,23 +184,34 @@ def restore(run: Run, config: Config, directory: RunDirectory, display: Display)
     return loaded.step
 
 
+def fingerprints(run: Run) -> dict[str, str]:
+    """By split, of what is in it."""
+    return {name: run.data.facts.get(f"{name}_sha256") or split.sha256() for name, split in run.data.splits().items()}
+
+
 def refuse_other_run(loaded: checkpoint.Loaded, run: Run, config: Config) -> None:
     """A checkpoint goes on under its own configuration and data only; what may change is listed above."""
-    if loaded.identity.get("data") != run.data.facts["train_sha256"]:
+    refuse_changes(loaded.identity.get("config", {}), config)
+    known, found = loaded.identity.get("data", {}), fingerprints(run)
+    if known != found:
+        changed = " and ".join(name for name in found if known.get(name) != found[name]) or "data"
         raise CheckpointError(
-            f"the training set has changed since {loaded.path.name} was saved",
+            f"the {changed} set has changed since {loaded.path.name} was saved",
             "restore the data that the run was started with, or start a new run with: dlcli train --from RUN_DIR",
-        )
-    changed = changes(loaded.identity.get("config", {}), config)
-    foreign = [key for key in changed if not key.startswith(FREE_TO_CHANGE) and key not in LENGTHS]
-    if foreign:
-        raise CheckpointError(
-            f"the configuration has changed since {loaded.path.name} was saved: {', '.join(foreign)}"[:200],
-            "start a new run with other settings: dlcli train --from RUN_DIR KEY=VALUE",
         )
     if run.steps < loaded.step:
         raise CheckpointError(
             f"{loaded.path.name} is past the end of a run of {run.steps} steps", "ask for more, not fewer epochs"
+        )
+
+
+def refuse_changes(before: Config, now: Config) -> None:
+    changed = changes(before, now)
+    foreign = [key for key in changed if not key.startswith(FREE_TO_CHANGE) and key not in LENGTHS]
+    if foreign:
+        raise CheckpointError(
+            f"a run goes on with the settings that it was started with, and these have changed: {', '.join(foreign)}",
+            "start a new run with other settings: dlcli train --from RUN_DIR KEY=VALUE",
         )
 
 

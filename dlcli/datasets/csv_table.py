@@ -81,7 +81,7 @@ def _read(path: Path, names: list[str], texts: dict[str, bool], delimiter: str |
             for column, index in picked:
                 column.add([row[index] for _, row in chunk], lines)
     if not places:
-        raise DataError(f"{quote(path, 80)} has a header and no rows")
+        raise DataError(f"{quote(path, 80)} has a header and no rows", "add one example a line below it")
     return Table(path, {name: column.values() for name, column in columns.items()}, "line", np.array(places))
 
 

@@ -1,0 +1,130 @@
+"""The installed command, cold as a user starts it or warm in a fork, and what a fault must leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+WARM = Path(__file__).with_name("warm.py")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+
+
+class Ended(NamedTuple):
+    code: int  # minus the signal, if one killed it
+    out: str
+    err: str
+
+
+class Process:
+    """A command in a fork of the warm process."""
+
+    def __init__(self, warm: Warm, pid: int, room: Path):
+        self.warm, self.pid, self.room, self.ended = warm, pid, room, False
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 120) -> Ended:
+        code = self.warm.ask({"wait": self.pid, "seconds": seconds})["code"]
+        if code is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.warm.ask({"wait": self.pid, "seconds": 10})
+            raise TimeoutError(f"still running after {seconds} s: {self.out}")
+        self.ended = True
+        return Ended(code, self.out, (self.room / "err").read_text(errors="replace"))
+
+    @property
+    def out(self) -> str:
+        return (self.room / "out").read_text(errors="replace") if (self.room / "out").exists() else ""
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        """Until it has printed `text`."""
+        until = time.monotonic() + seconds
+        while text not in self.out:
+            assert time.monotonic() < until, f"never said {text!r}: {self.out}"
+            time.sleep(0.002)
+
+
+class Warm:
+    def __init__(self, room: Path):
+        self.room, self.count = room, 0
+        self.process = subprocess.Popen(
+            [sys.executable, str(WARM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+        )
+        self.process.stdout.readline()
+
+    def ask(self, request):
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def start(
+        self,
+        *words,
+        cwd=None,
+        env=None,
+        fault=None,
+        function=None,
+        file_size=None,
+        open_files=None,
+        no_sync=False,
+        no_pictures=True,
+        out=None,
+    ) -> Process:
+        self.count += 1
+        room = self.room / str(self.count)
+        room.mkdir()
+        request = {
+            "words": list(map(str, words)),
+            "cwd": str(cwd or room),
+            "env": env or {},
+            "out": out or str(room / "out"),
+            "err": str(room / "err"),
+            "fault": fault,
+            "function": function,
+            "file_size": file_size,
+            "open_files": open_files,
+            "no_sync": no_sync,
+            "no_pictures": no_pictures,
+        }
+        return Process(self, self.ask(request)["pid"], room)
+
+    def run(self, *words, **circumstances) -> Ended:
+        return self.start(*words, **circumstances).wait()
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """warm.run(word, ...) and warm.start(word, ...): the command in a fork of a process that has imported torch."""
+    server = Warm(tmp_path_factory.mktemp("warm"))
+    yield server
+    server.process.communicate(timeout=30)
+
+
+@pytest.fixture
+def cold(tmp_path):
+    """cold(word, ...) -> Popen: the command as a user starts it, in an empty folder."""
+    started = []
+
+    def start(*words, **settings):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dlcli.cli", *map(str, words)],
+            cwd=settings.pop("cwd", tmp_path),
+            env=ENVIRONMENT | settings.pop("env", {}),
+            text=True,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | settings,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

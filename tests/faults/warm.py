@@ -1,0 +1,147 @@
+"""Commands from a warm process: torch is imported once, and every command line runs in a fork with the fault it is to
+meet. Run as a program: one JSON request per line of stdin, one JSON answer per line of stdout.
+"""
+
+import builtins
+import errno
+import gc
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from contextlib import suppress
+
+CALLS = ("open", "write", "pwrite", "fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "ftruncate")
+
+
+def wrapped(call, deed, counter, nth):
+    def run(*arguments, **keywords):
+        counter[0] += 1
+        if counter[0] != nth:
+            return call(*arguments, **keywords)
+        return deed(call, *arguments, **keywords)
+
+    return run
+
+
+def kill_before(call, *arguments, **keywords):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_after(call, *arguments, **keywords):
+    try:
+        return call(*arguments, **keywords)
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail(name):
+    number = getattr(errno, name)
+
+    def deed(call, *arguments, **keywords):
+        raise OSError(number, os.strerror(number))
+
+    return deed
+
+
+def arm(calls, nth, deed):
+    """The nth call of these functions of `os`, in the order of all of them, meets `deed`. Returns the counter."""
+    counter = [0]
+    for name in calls:
+        setattr(os, name, wrapped(getattr(os, name), deed, counter, nth))
+    return counter
+
+
+def arm_function(path, nth, error):
+    """The nth call of the function MODULE:NAME raises an error of that name."""
+    module, name = path.split(":")
+    home = importlib.import_module(module)
+
+    def deed(call, *arguments, **keywords):
+        raise getattr(builtins, error)("injected")
+
+    setattr(home, name, wrapped(getattr(home, name), deed, [0], nth))
+
+
+def obey(request):
+    """In the fork: become the command."""
+    os.chdir(request["cwd"])
+    os.environ.update(request["env"])
+    for descriptor, (path, flags) in enumerate(
+        (
+            ("/dev/null", os.O_RDONLY),
+            (request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+            (request["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        )
+    ):
+        opened = os.open(path, flags)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    sys.argv = ["dlcli", *request["words"]]
+    if size := request["file_size"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    if files := request["open_files"]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    counter = [0]
+    if request["no_sync"]:  # a killed process loses no page cache; only the order of calls matters
+        os.fsync = lambda descriptor: None
+    if fault := request["fault"]:
+        deeds = {"count": lambda call, *a, **k: call(*a, **k), "before": kill_before, "after": kill_after}
+        counter = arm(fault["calls"], fault["nth"], deeds.get(fault["deed"]) or fail(fault["deed"]))
+    if request["function"]:
+        arm_function(*request["function"])
+    if request["no_pictures"]:  # most of the time of a tiny run, and no part of what is kept
+        importlib.import_module("dlcli.exhibit").draw = lambda *arguments: None
+    from dlcli.cli import main
+
+    code = main(request["words"])
+    if request["fault"]:
+        sys.stderr.write(f"\ncalls {counter[0]}\n")
+    return code
+
+
+def wait(pid, seconds):
+    """Exit code, or minus the signal; None if it still runs."""
+    until = time.monotonic() + seconds
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            return None
+        time.sleep(0.002)
+
+
+def serve():
+    for module in ("matplotlib.pyplot", "scipy.stats", "dlcli.config.composition", "dlcli.report.figures"):
+        importlib.import_module(module)
+    import torch
+
+    import dlcli.report.table
+    import dlcli.session  # noqa: F401
+
+    torch.set_num_threads(1)
+    gc.freeze()
+    requests, answers = sys.stdin, sys.__stdout__
+    print("{}", file=answers, flush=True)
+    for line in requests:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = {"code": wait(request["wait"], request["seconds"])}
+        else:
+            pid = os.fork()
+            if pid == 0:
+                code = obey(request)
+                for stream in (sys.stdout, sys.stderr):
+                    with suppress(OSError, ValueError):
+                        stream.flush()
+                os._exit(code)  # tearing down a copy of everything would take seconds
+            answer = {"pid": pid}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve()
