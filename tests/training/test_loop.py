@@ -171,3 +171,22 @@ def test_without_validation_nothing_is_best_and_the_test_split_is_never_read(mak
     run.data = run.data._replace(validation=None, test=Sealed())
     trained(run, tmp_path, notebook)
     assert run.state.best is None and not run.state.validation
+
+
+# Phases that do not take every turn
+
+
+def test_the_means_of_a_phase_are_over_its_own_turns_at_its_own_rate(make_run, notebook, tmp_path):
+    run = make_run(log_every=5, checkpoint=NEVER)
+    (first,) = run.learners
+    rare = first._replace(
+        phase=first.phase._replace(
+            name="rare", every=3, lr=0.5, loss=lambda *_: first.parameters.leaves[0].sum() * 0 + 6
+        )
+    )
+    run.learners = (first, rare)
+    fit(run, tmp_path, {}, notebook, notebook, Stop())
+    rows = {step: values for step, _, values in notebook.rows if "train/lr" in values}
+    assert sorted(rows) == [5, 10, 12]  # with turns of the rare phase in steps 3, 6 and 9, and 12
+    assert all(values["rare/running_loss"] == 6 for values in rows.values())
+    assert all(values["rare/lr"] == 0.5 * values["train/lr"] for values in rows.values())

@@ -1,7 +1,7 @@
 import torch
 from torch.nn.functional import dropout
 
-from dlcli.training.randomness import Batches, seed_noise, stream
+from dlcli.training.randomness import Batches, FixedNoise, FreshNoise, seed_noise, stream
 
 CPU = torch.device("cpu")
 
@@ -41,3 +41,24 @@ def test_noise_is_a_function_of_its_seed():
         draws.append(dropout(torch.ones(50), 0.5))
     assert torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[0], draws[1])
+
+
+def test_the_noise_of_an_example_is_that_of_its_place_whatever_the_chunk():
+    whole = FixedNoise(0, 700, CPU).normal(3)
+    for start, size in ((0, 1), (249, 2), (250, 250), (630, 70)):
+        assert torch.equal(FixedNoise(start, size, CPU).normal(3), whole[start : start + size])
+
+
+def test_calls_and_draws_of_evaluation_noise_are_independent():
+    noise = FixedNoise(0, 5000, CPU)
+    numbers = [noise.normal(), noise.normal(), FixedNoise(0, 5000, CPU, draw=1).normal()]
+    correlations = torch.corrcoef(torch.stack(numbers)) - torch.eye(3)
+    assert correlations.abs().max() < 4 / 5000**0.5
+
+
+def test_evaluation_noise_leaves_the_noise_of_training_alone():
+    seed_noise(CPU, 1)
+    expected = FreshNoise(4, CPU).uniform(2)
+    seed_noise(CPU, 1)
+    FixedNoise(0, 300, CPU).uniform(2)
+    assert torch.equal(FreshNoise(4, CPU).uniform(2), expected)
