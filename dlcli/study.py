@@ -26,7 +26,8 @@ SCHEMA = "dlcli.study/1"
 def study(runs: Sequence[Run], by: str | None = None, over: Sequence[str] = ("seed",)) -> dict[str, Any]:
     """by: the setting that is compared, the first that differs if None; over: what was repeated."""
     configs = [run["config"] for run in runs]
-    groups = grouped(configs, over)
+    repeated = [*over, *(key for key in differing(configs) if key.startswith(tuple(f"{name}." for name in over)))]
+    groups = grouped(configs, repeated)
     axis = by or first_axis(groups)
     names = labels([{"config": group.config, "path": f"all {len(runs)} runs"} for group in groups])
     shared = {metric: shared_intervals(runs, metric) for metric in METRICS}

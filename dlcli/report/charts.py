@@ -118,13 +118,18 @@ def steps(histories: Mapping[str, Sequence[Mapping[str, float]]], metric: str, e
 
 def swept(number: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], metric: str) -> Figure | None:
     """The three terms and the two risks against a number that was swept, with the bands of the seeds."""
-    kept = [series for series in number["series"] if all(metric in groups[i]["terms"] for i in series["groups"])]
+    kept = []
+    for series in number["series"]:
+        pairs = zip(series["groups"], series["values"], strict=True)
+        points = [(groups[i]["terms"][metric], value) for i, value in pairs if metric in groups[i]["terms"]]
+        if len(points) > 1:  # of what failed there is nothing to draw
+            kept.append((series["label"], *zip(*points, strict=True)))
     if not kept:
         return None
     made = Figure(figsize=(WIDE, 2.6 * len(kept)), layout="constrained")
-    for axes, series in zip(np.atleast_1d(made.subplots(len(kept), 1, sharex=True)), kept, strict=True):
+    rows = np.atleast_1d(made.subplots(len(kept), 1, sharex=True))
+    for axes, (label, terms, x) in zip(rows, kept, strict=True):
         axes.spines[["top", "right"]].set_visible(False)
-        terms, x = [groups[i]["terms"][metric] for i in series["groups"]], series["values"]
         highs = [term["approximation"][1] for term in terms]
         lows = [0.0 if term["approximation"][0] is None else term["approximation"][0] for term in terms]
         axes.fill_between(
@@ -136,7 +141,7 @@ def swept(number: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], metric
         band(axes, x, [term["test"] for term in terms], "black", "test risk")
         if min(x) > 0 and max(x) / min(x) >= LOGARITHMIC:
             axes.set_xscale("log")
-        axes.set_ylabel(escape(series["label"]) if len(kept) > 1 else risk_name("", metric, terms[0]["unit"]).strip())
+        axes.set_ylabel(escape(label) if len(kept) > 1 else risk_name("", metric, terms[0]["unit"]).strip())
     axes.set_xlabel(number["key"])
     handles, names = axes.get_legend_handles_labels()
     made.legend(handles, names, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
