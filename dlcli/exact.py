@@ -29,7 +29,7 @@ from dlcli.training.refit import GREATEST_REFIT, features
 from dlcli.training.run import Run
 
 PER_FEATURE_PAIR = 20  # work of an exact solver per example and pair of features, in the unit of dlcli/ladder.py
-FEWEST_SECONDS = 5.0  # that a solver gets, however short the training was
+FEWEST_SECONDS = 10.0  # of the processor, that a solver gets however short the training was
 GREATEST_PIECES = 2000  # examples for which the n^2 table of the dynamic programme is made
 GREATEST_RANK = 2000  # examples for which the rank of the features is looked at
 
