@@ -12,7 +12,7 @@ from dlcli.training.run import Run
 
 OVERHEAD = 2e6  # of a step or an evaluation, in units of work: half a millisecond
 POLISHING = 1e7  # likewise of a value and gradient over the whole training set
-REFIT, FLOAT64, FORWARD = 5, 2, 1 / 3  # work of a number in a refit, in float64, and going forward only
+REFIT, FLOAT64, FORWARD = 7, 2, 1 / 3  # work of a number in a refit, in float64, and going forward only
 LEAST = 5e9  # work of a training, where it was shorter: about a second
 MOST_EVALUATIONS = 2000  # of one polish
 

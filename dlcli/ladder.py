@@ -22,7 +22,7 @@ from dlcli.training.refit import can_refit, refit_head
 from dlcli.training.run import Run
 
 Config = dict[str, Any]
-CONTINUED, REFITTED = 0.5, 0.3  # shares of what quick may spend
+CONTINUED, REFITTED = 0.45, 0.25  # shares of what quick may spend
 FEWEST = 20  # evaluations with which a polish is worth its name
 SMALL, MANY, FEW = 100_000, 20, 5  # parameters up to which there are many restarts, else few
 STANDARD = {"polish": 4.0, "restarts": 10.0, "narrower": 1.0, "surrogate": 2.0}  # times the work of the training

@@ -17,6 +17,8 @@ from dlcli.decomposition.certificates import label_conflicts, repeated
 from dlcli.decomposition.softmax_regression import cross_entropies
 from dlcli.protocols import Bound, Metric
 
+RESCALING = {"ftol": 1e-14, "gtol": 1e-10, "maxiter": 25}  # a few numbers are looked for: more steps gain nothing
+
 
 def canonical_conflicts(canonical: np.ndarray, targets: np.ndarray, metric: Metric, invariance: str) -> Bound | None:
     """Every f in F satisfies f(x) = f(c(x)), so examples with one c(x) and different targets cost every member.
@@ -114,7 +116,7 @@ def rescaled_scores(scores: np.ndarray, labels: np.ndarray) -> Bound:
         return float(np.mean(cross_entropies(moved, shares))), np.r_[np.sum(errors * scores), errors.sum(0)]
 
     start = np.r_[1.0, np.zeros(scores.shape[1])]
-    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-10})
+    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=RESCALING)
     value = min(float(found.fun), value_and_gradient(start)[0])
     evidence = {"factor": float(found.x[0])}
     return Bound("upper", value, "certified", "scores rescaled, biases refit (convex)", evidence=evidence)
