@@ -62,4 +62,19 @@ def print_run(summary: dict[str, Any], stream: TextIO) -> None:
     seconds = summary["timing"]
     spent = ", ".join(f"{purpose} {time:.1f}" for purpose, time in seconds.items())
     folder = shlex.quote(str(configs.shown(Path(summary["run"]["path"]))))
-    print(f"\n{sum(seconds.values()):.1f} s: {spent}\nagain: dlcli report {folder}", file=stream)
+    print(f"\n{sum(seconds.values()):.1f} s: {spent}", file=stream)
+    print(f"page: {run_page(Path(summary['run']['path']))}\nagain: dlcli report {folder}", file=stream)
+
+
+def run_page(run_dir: Path) -> str:
+    """Where the web page of the run is; it tells what is on disk already, so a full disk costs only itself."""
+    from dlcli.errors import StorageError
+    from dlcli.report.summary import read_run
+    from dlcli.study import study
+    from dlcli.verbs.report import write_page
+
+    runs = [read_run(run_dir)]
+    try:
+        return str(configs.shown(write_page(study(runs), runs, run_dir)))
+    except StorageError as fault:
+        return f"not written, {fault.message}"
