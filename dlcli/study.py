@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ def study(runs: Sequence[Run], by: str | None = None, over: Sequence[str] = ("se
     repeated = [*over, *(key for key in differing(configs) if key.startswith(tuple(f"{name}." for name in over)))]
     groups = grouped(configs, repeated)
     axis = by or first_axis(groups)
-    names = labels([{"config": group.config, "path": f"all {len(runs)} runs"} for group in groups])
+    whole = Path(runs[0]["path"]).name if len(runs) == 1 else f"all {len(runs)} runs"
+    names = labels([{"config": group.config, "path": whole} for group in groups])
     shared = {metric: shared_intervals(runs, metric) for metric in METRICS}
     found = arms(groups, axis, [validation(run) for run in runs]) if axis else []
     chosen = [chosen_of(arm) for arm in found]

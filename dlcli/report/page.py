@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from dlcli.report import wording
 from dlcli.report.studies import CELLS, COMPARED, comparison_rows, group_rows
 from dlcli.report.summary import read_history
-from dlcli.report.table import notes
+from dlcli.report.table import notes, origins
 
 Run = Mapping[str, Any]  # as `summary.read_run` returns it
 MOST_HISTOGRAMS, MOST_LADDERS, MOST_COMMANDS = 4, 6, 24
@@ -61,7 +62,8 @@ def sections(study: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[str]:
     yield from headline(study, done)
     if len(runs) > 1:
         yield section("Groups", table(CELLS, group_rows(study)) + over(study))
-    yield section("Why the test risk is what it is", pictures(term_pictures(study, done)))
+    told = told_of_one(done[0]["summary"]) if study["runs"] == len(done) == 1 else ""
+    yield section("Why the test risk is what it is", told + pictures(term_pictures(study, done)))
     rows = comparison_rows(study)
     if rows:
         yield section("Paired differences", table(COMPARED, rows) + pictures(forests(study)))
@@ -74,7 +76,27 @@ def sections(study: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[str]:
 def headline(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[str]:
     if len(done) == 1 and study["runs"] == 1:
         yield f'<p class="lead">{escape(done[0]["summary"]["diagnosis"])}</p>'
-    yield f'<p class="quiet">{study["runs"]} runs, {study["failed"]} without a result.</p>'
+    else:
+        yield f'<p class="quiet">{study["runs"]} runs, {study["failed"]} without a result.</p>'
+
+
+def told_of_one(summary: Mapping[str, Any]) -> str:
+    """The terms of a single run with their intervals, and where the ends of min_F L_train come from."""
+    rows, sources = [], []
+    for metric, record in summary["decomposition"].items():
+        unit, test, gap = record["loss"]["unit"], record["test"], record["generalization"]
+        rows.append(
+            (
+                metric,
+                wording.estimate(test["value"], test["ci"], unit),
+                wording.interval(record["approx_train"]["interval"], unit),
+                wording.interval(record["optimization"]["interval"], unit),
+                wording.estimate(gap["value"], gap["ci"], unit),
+            )
+        )
+        sources += [f"{metric}: {line}" for line in map(str, origins(record))]
+    headings = ("", "test risk", "approximation", "optimization", "generalization")
+    return table(headings, rows) + listed(list(dict.fromkeys(sources))) if rows else ""
 
 
 def over(study: Mapping[str, Any]) -> str:
