@@ -14,7 +14,7 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow and not faults"
 
 # make slow: the evidence that takes minutes.  make wheel: build the distribution.  make clean: remove the environment.
 slow: $(VENV)/.ready
