@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dlcli.decomposition import paired
-from dlcli.decomposition.paired import Difference, apart, difference, judged, t_interval
+from dlcli.decomposition.paired import apart, difference, judged, t_interval
 from dlcli.decomposition.sweep import Arm, Group, arms, confounders, differing, grouped, is_number, unequal_budgets
 from dlcli.report.comparison import comparable, labels
 
@@ -30,6 +30,8 @@ def study(runs: Sequence[Run], by: str | None = None, over: Sequence[str] = ("se
     repeated = [*over, *(key for key in differing(configs) if key.startswith(tuple(f"{name}." for name in over)))]
     groups = grouped(configs, repeated)
     axis = by or first_axis(groups)
+    if axis and not by_name(groups, axis):
+        groups.sort(key=lambda group: group.config[axis])
     whole = Path(runs[0]["path"]).name if len(runs) == 1 else f"all {len(runs)} runs"
     names = labels([{"config": group.config, "path": whole} for group in groups])
     shared = {metric: shared_intervals(runs, metric) for metric in METRICS}
@@ -42,7 +44,7 @@ def study(runs: Sequence[Run], by: str | None = None, over: Sequence[str] = ("se
         "over": list(over),
         "axis": axis,
         "groups": [describe(group, name, runs, shared) for group, name in zip(groups, names, strict=True)],
-        "comparisons": comparisons(runs, groups, names, chosen, axis, shared) if axis else [],
+        "comparisons": comparisons(runs, groups, names, chosen, axis, shared) if by or by_name(groups, axis) else [],
         "arms": [describe_arm(arm, pick, groups, names) for arm, pick in zip(found, chosen, strict=True)],
         "numbers": numbers(runs, groups, over, shared),
         "notes": notes(runs, groups, names, found, chosen, axis),
@@ -56,6 +58,11 @@ def first_axis(groups: Sequence[Group]) -> str | None:
         key for key in keys if not all(is_number(group.config.get(key)) for group in groups if key in group.config)
     ]
     return next(iter([*words, *keys]), None)
+
+
+def by_name(groups: Sequence[Group], axis: str | None) -> bool:
+    """Whether an axis has names for values; numbers make a curve, and are compared in pairs only on request."""
+    return axis is not None and not all(is_number(group.config.get(axis)) for group in groups)
 
 
 def validation(run: Run) -> float | None:
@@ -169,7 +176,7 @@ def comparisons(
         for (first, second), each in zip(kept, judged(tested), strict=True):
             if each.pairs:
                 pair = [names[groups.index(group)] for group in (first, second)]
-                found.append({"quantity": quantity, "first": pair[0], "second": pair[1], **plain(each)})
+                found.append({"quantity": quantity, "first": pair[0], "second": pair[1], **each._asdict()})
     for first, second in pairs:
         ends = [interval_of(runs, group, shared["loss"]) for group in (first, second)]
         if None not in ends and not same_class(runs, first, second) and same_problem(runs, first, second):
@@ -216,10 +223,6 @@ def interval_of(runs: Sequence[Run], group: Group, shared: Mapping[Any, tuple[fl
     keys = {comparable(runs[i]["summary"]) for i in group.members if done(runs[i])}
     ends = shared.get(next(iter(keys))) if len(keys) == 1 else None
     return None if ends is None or not math.isfinite(ends[0]) else list(ends)
-
-
-def plain(found: Difference) -> dict[str, Any]:
-    return {**found._asdict(), "ci": found.ci and list(found.ci)}
 
 
 def describe_arm(arm: Arm, chosen: Group | None, groups: Sequence[Group], names: Sequence[str]) -> dict[str, Any]:
