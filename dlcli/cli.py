@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dlcli import __version__
-from dlcli.errors import DlcliError, UsageError
+from dlcli.errors import DlcliError, StorageError, UsageError
 
 VERBS = {
     "train": "train a model and read why its test error is what it is; -m for a sweep",
@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def dispatch(arguments: list[str]) -> int:
+    refuse_deleted_folder()
     verb = next((argument for argument in arguments if argument in VERBS), None)
     words = [argument for argument in arguments if not argument.startswith("-")]
     if verb is None or words[0] != verb:
@@ -79,6 +80,15 @@ def dispatch(arguments: list[str]) -> int:
     parser = Parser(prog=f"dlcli {verb}", description=VERBS[verb], formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
     return module.run(parser.parse_intermixed_args(arguments))
+
+
+def refuse_deleted_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise StorageError(
+            "the folder that this command runs in does not exist any more", "change to one that does"
+        ) from error
 
 
 def without_verb(arguments: list[str], words: list[str]) -> int:

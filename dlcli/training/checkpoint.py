@@ -81,7 +81,7 @@ def save(folder: Path, step: int, tensors: Tensors, state: dict[str, Any], ident
     if free is not None and free < needed:
         raise no_room(path, needed, "not enough free space")
     with storage(path, needed):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # without parents: a run directory that was deleted does not come back
         _remove_strays(folder)
         beside = folder / f"{SAVING}{path.name}"
         beside.mkdir()

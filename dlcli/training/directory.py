@@ -18,7 +18,7 @@ import numpy as np
 
 from dlcli.errors import StorageError, UsageError
 from dlcli.training import strict_json
-from dlcli.training.durable import replace, storage, sync_folder
+from dlcli.training.durable import remove_leftovers, replace, storage, sync_folder
 from dlcli.training.lock import Lock
 from dlcli.training.train_log import TrainLog
 
@@ -96,6 +96,7 @@ class RunDirectory:
     def __enter__(self) -> Self:
         self._lock.acquire()
         try:
+            remove_leftovers(self.path)
             self._log.open()
         except BaseException:
             self._lock.release()

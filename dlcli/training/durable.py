@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from dlcli.errors import StorageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # disk, quota, file-size limit
+BESIDE = re.compile(r"\..+\.[0-9]+")  # names of files that are not yet in their place
 PIECE = 64 * 2**20  # bytes per write call; Linux writes at most 2 GiB at once
 
 
@@ -28,7 +30,10 @@ def storage(path: Path, needed: int = 0) -> Iterator[None]:
         reason = error.strerror or type(error).__name__
         if error.errno in FULL:
             raise no_room(path, needed, reason) from error
-        raise StorageError(f"cannot write {path}: {reason}", "check the disk, the permissions and the path") from error
+        hint = "check the disk, the permissions and the path"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "raise the limit of open files: ulimit -n 1024"
+        raise StorageError(f"cannot write {path}: {reason}", hint) from error
 
 
 def no_room(path: Path, needed: int, reason: str) -> StorageError:
@@ -71,6 +76,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what `replace` has left in `folder` and below, in processes that died. Nobody may be writing there."""
+    with storage(folder):
+        for path in folder.rglob(".*"):
+            if BESIDE.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                path.unlink()
 
 
 def replace(path: Path, content: bytes) -> None:

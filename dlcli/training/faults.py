@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ import torch
 from dlcli.errors import DeviceError, MemoryShortage, StorageError, UsageError
 
 ALLOCATION = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+ASKED = re.compile(r"tried to allocate ([0-9.]+) (bytes|[KMG]iB)", re.IGNORECASE)
 LOST = ("CUDA error", "device-side assert", "NCCL error", "MPS backend")
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EAGAIN}
 LESS_MEMORY = "use a smaller training.batch_size or model.width, or a larger training.accumulate"
@@ -22,11 +24,11 @@ def machine_faults() -> Iterator[None]:
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise MemoryShortage(f"out of memory: {_first_line(error)}"[:200], LESS_MEMORY) from error
+        raise _shortage(error) from error
     except RuntimeError as error:
         text = str(error)
         if any(sign in text for sign in ALLOCATION):
-            raise MemoryShortage(f"out of memory: {_first_line(error)}"[:200], LESS_MEMORY) from error
+            raise _shortage(error) from error
         if "deterministic" in text and "implementation" in text:
             raise UsageError(
                 _first_line(error)[:200], "allow other kernels with training.deterministic=false"
@@ -37,13 +39,19 @@ def machine_faults() -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno == errno.ENOMEM:
-            raise MemoryShortage(f"out of memory: {_first_line(error)}"[:200], LESS_MEMORY) from error
+            raise _shortage(error) from error
         if error.errno in EXHAUSTED:
             message = f"the system refused: {_first_line(error)}"[:200]
             raise StorageError(
                 message, "check disk, quota and limits (ulimit -a), then continue with: dlcli resume"
             ) from error
         raise
+
+
+def _shortage(error: BaseException) -> MemoryShortage:
+    asked = ASKED.search(str(error))
+    size = f"{int(asked[1]) / 1e6:,.1f} MB" if asked and asked[2] == "bytes" else asked and f"{asked[1]} {asked[2]}"
+    return MemoryShortage(f"out of memory: {f'no room for {size}' if size else _first_line(error)}"[:200], LESS_MEMORY)
 
 
 def _first_line(error: BaseException) -> str:

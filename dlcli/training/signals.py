@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+BURST = 0.5  # seconds
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -19,6 +22,7 @@ class Stop:
         self.requested: int | None = None  # number of the first signal that asked to stop
         self.save_now = False  # the loop takes it back
         self._before: dict[signal.Signals, Any] = {}
+        self._raised_at = -math.inf  # when the last KeyboardInterrupt was raised
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -34,11 +38,17 @@ class Stop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
+            if number == signal.SIGINT and kind is KeyboardInterrupt:
+                continue  # the process ends; the rest of a burst must not disturb that
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: installed by C code
         self._before.clear()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested is not None:
+            # One interrupt of a burst is enough, but not the last word: raised within a callback it gets lost.
+            if time.monotonic() - self._raised_at < BURST:
+                return
+            self._raised_at = time.monotonic()
             raise KeyboardInterrupt
         if self.requested is None:
             self.requested = int(number)

@@ -66,7 +66,11 @@ class Tracker:
             self._names = {name for row in rows if row["step"] == last_step for name in row}
             self._rows = self._path.open("ab", buffering=0)
             # Even a TensorBoard that has read the later steps already forgets them.
-            self._events = EventFile(self._folder, None if resume_step is None else resume_step + 1)
+            try:
+                self._events = EventFile(self._folder, None if resume_step is None else resume_step + 1)
+            except BaseException:
+                self._rows.close()
+                raise
 
     def _heal_rows(self, last_step: int) -> list[dict[str, Any]]:
         found = self._path.read_bytes() if self._path.exists() else b""

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.faults.runs import COMMON, KINDS
+
 WARM = Path(__file__).with_name("warm.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
 
@@ -39,16 +41,20 @@ class Process:
             self.warm.ask({"wait": self.pid, "seconds": 10})
             raise TimeoutError(f"still running after {seconds} s: {self.out}")
         self.ended = True
-        return Ended(code, self.out, (self.room / "err").read_text(errors="replace"))
+        return Ended(code, self.out, self.err)
 
     @property
     def out(self) -> str:
         return (self.room / "out").read_text(errors="replace") if (self.room / "out").exists() else ""
 
+    @property
+    def err(self) -> str:
+        return (self.room / "err").read_text(errors="replace") if (self.room / "err").exists() else ""
+
     def wait_for(self, text: str, seconds: float = 60) -> None:
         """Until it has printed `text`."""
         until = time.monotonic() + seconds
-        while text not in self.out:
+        while text not in self.out + self.err:
             assert time.monotonic() < until, f"never said {text!r}: {self.out}"
             time.sleep(0.002)
 
@@ -73,6 +79,7 @@ class Warm:
         fault=None,
         function=None,
         file_size=None,
+        memory=None,
         open_files=None,
         no_sync=False,
         no_pictures=True,
@@ -90,6 +97,7 @@ class Warm:
             "fault": fault,
             "function": function,
             "file_size": file_size,
+            "memory": memory,
             "open_files": open_files,
             "no_sync": no_sync,
             "no_pictures": no_pictures,
@@ -128,3 +136,19 @@ def cold(tmp_path):
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def unbroken(warm, tmp_path_factory):
+    """unbroken(kind) -> directory of a run that nothing disturbed, and the seconds it took."""
+    done = {}
+
+    def run(kind):
+        if kind not in done:
+            folder, started = tmp_path_factory.mktemp("unbroken") / "run", time.monotonic()
+            ended = warm.run("train", *KINDS[kind], *COMMON, f"run_dir={folder}")
+            assert ended.code == 0, ended
+            done[kind] = folder, time.monotonic() - started
+        return done[kind]
+
+    return run

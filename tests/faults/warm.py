@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 CALLS = ("open", "write", "pwrite", "fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "ftruncate")
 
@@ -56,12 +57,17 @@ def arm(calls, nth, deed):
 
 
 def arm_function(path, nth, error):
-    """The nth call of the function MODULE:NAME raises an error of that name."""
+    """The nth call of the function MODULE:NAME raises an error of that name, or comes seconds later."""
     module, name = path.split(":")
     home = importlib.import_module(module)
 
     def deed(call, *arguments, **keywords):
-        raise getattr(builtins, error)("injected")
+        if isinstance(error, str):
+            raise getattr(builtins, error)("injected")
+        os.write(2, b"asleep\n")
+        time.sleep(error)
+        os.write(2, b"awake\n")
+        return call(*arguments, **keywords)
 
     setattr(home, name, wrapped(getattr(home, name), deed, [0], nth))
 
@@ -86,6 +92,9 @@ def obey(request):
     if files := request["open_files"]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     counter = [0]
+    if extra := request["memory"]:  # bytes beyond what is in use
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + extra, used + extra))
     if request["no_sync"]:  # a killed process loses no page cache; only the order of calls matters
         os.fsync = lambda descriptor: None
     if fault := request["fault"]:
