@@ -21,7 +21,7 @@ from dlcli.training import checkpoint, device
 from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
 from dlcli.training.environment import differences, environment
 from dlcli.training.faults import machine_faults
-from dlcli.training.loop import fit, save
+from dlcli.training.loop import fit, forget, save
 from dlcli.training.progress import Display
 from dlcli.training.recovery import train_on
 from dlcli.training.run import Run
@@ -180,6 +180,7 @@ def restore(run: Run, config: Config, directory: RunDirectory, display: Display)
         return None
     refuse_other_run(loaded, run, config)
     run.restore(loaded.tensors, loaded.state)
+    forget(run, directory.checkpoints)  # the process that saved it may have been killed before it could
     display.say(f"resuming from step {loaded.step}")
     return loaded.step
 

@@ -119,6 +119,11 @@ def save(
     journal.flush()
     run.state.window = {name: float(value) for name, value in run.state.window.items()}
     acknowledge(checkpoint.save(folder, run.state.step, run.tensors(), run.plain_state(), identity))
+    forget(run, folder)
+
+
+def forget(run: Run, folder: Path) -> None:
+    """Delete the checkpoints that are neither among the newest nor the best."""
     checkpoint.prune(folder, run.checkpoint.keep, protect=(run.state.best or (run.state.step,))[:1])
 
 
