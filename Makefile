@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DLCLI = $(VENV)/bin/dlcli
 
-.PHONY: help demo test slow wheel clean
+.PHONY: help demo test slow faults wheel clean
 
 help:
 	@grep -h '^# make' $(MAKEFILE_LIST) | sed 's/^# //'
@@ -19,6 +19,11 @@ test: $(VENV)/.ready
 # make slow: the evidence that takes minutes.  make wheel: build the distribution.  make clean: remove the environment.
 slow: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m slow
+
+# make faults: kills, full disks, damage, signals, hostile input; DLCLI_KILLS and DLCLI_POINTS (0: all) say how many.
+faults: $(VENV)/.ready
+	OMP_NUM_THREADS=1 DLCLI_KILLS=$${DLCLI_KILLS:-30} DLCLI_POINTS=$${DLCLI_POINTS:-20} \
+	  $(VENV)/bin/python -m pytest -n 2 tests/faults
 
 wheel: $(VENV)/.ready
 	$(VENV)/bin/python -m build --wheel

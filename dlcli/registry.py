@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlcli.errors import UsageError
+
 PACKAGE = Path(__file__).parent
 FOLDERS = {
     "model": "models",
@@ -136,9 +138,16 @@ def find(group: str, name: str) -> Entry | None:
 
 
 def load_plugin(module: str) -> None:
-    """Import a module that the user named on the command line, and add what it registers."""
-    imported = importlib.import_module(module)
-    PLUGINS.extend(entries(Path(imported.__file__), module))
+    """Import a module that the user named on the command line, and add what it registers. Raises UsageError."""
+    try:
+        file = importlib.import_module(module).__file__
+    except Exception as error:  # it is the user's code, and may fail in any way
+        message = f"the plugin {module!r} cannot be imported: {type(error).__name__}: {error}"
+        hint = "name a module in this folder or on the Python path, as in --plugin my_module; DLCLI_DEBUG=1 tells more"
+        raise UsageError(message, hint) from error
+    if file is None:
+        raise UsageError(f"the plugin {module!r} is a folder without __init__.py", "name a module in it: FOLDER.MODULE")
+    PLUGINS.extend(entries(Path(file), module))
 
 
 def build(group: str, section: dict[str, Any], **supplied: Any) -> Any:

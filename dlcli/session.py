@@ -101,7 +101,7 @@ def carry_out(
 
     def acknowledge(path: Path) -> None:
         directory.log.info(f"{path.name} saved")
-        directory.write_status("running", run.state.step)
+        directory.acknowledge(run.state.step)
         display.event("checkpoint_saved", step=run.state.step, path=str(path))
 
     def warn(text: str) -> None:
@@ -175,6 +175,11 @@ def restore(run: Run, config: Config, directory: RunDirectory, display: Display)
         report(f"{difference}: the resumed run may differ in its last bits")
     if directory.previous.get("state") == "running":
         report("the previous process ended without saying so (killed, or the machine stopped)")
+    if loaded is None and directory.acknowledged is not None:
+        raise CheckpointError(
+            f"no checkpoint is left in {directory.checkpoints}, and one of step {directory.acknowledged} was saved",
+            "restore it from a backup, or start a new run with: dlcli train --from RUN_DIR",
+        )
     if loaded is None:
         display.say("no checkpoint was saved yet: starting from step 0")
         return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dlcli.errors import CheckpointError, Diverged
+from dlcli.errors import CheckpointError, Diverged, StorageError
 from dlcli.training import manifest, strict_json, tensor_file
 from dlcli.training.durable import free_bytes, no_room, storage, sync_folder, write_new
 from dlcli.training.manifest import MANIFEST, STATE, Damaged, Manifest
@@ -52,11 +53,27 @@ def path_of(folder: Path, step: int) -> Path:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Everything in `folder` that is named like a checkpoint, newest (by step, never by time) first; none verified."""
-    if not folder.is_dir():
+    if not _is_ours(folder):
         return []
     with storage(folder), os.scandir(folder) as entries:
         found = [(int(match[1]), entry.name) for entry in entries if (match := NAME.fullmatch(entry.name))]
     return [folder / name for _, name in sorted(found, reverse=True)]
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether the folder of checkpoints is there. Raises CheckpointError if something else has its name."""
+    try:
+        mode = os.lstat(folder).st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {folder}: {error.strerror}"[:200], "check the disk and the permissions"
+        ) from error
+    if not stat.S_ISDIR(mode):
+        what = "a link" if stat.S_ISLNK(mode) else "not a folder"
+        raise CheckpointError(f"{folder} is {what}", "checkpoints are kept in a folder of the run directory itself")
+    return True
 
 
 def expect(tensors: Tensors) -> Expected:
@@ -75,6 +92,7 @@ def save(folder: Path, step: int, tensors: Tensors, state: dict[str, Any], ident
         plain = strict_json.dump(state)
     except ValueError as error:
         raise Diverged(f"the state of the run at step {step} is not finite", "lower optimizer.lr") from error
+    _is_ours(folder)
     path = path_of(folder, step)
     needed = MARGIN + sum(t.numel() * t.element_size() for named in tensors.values() for t in named.values())
     free = free_bytes(folder)
@@ -225,7 +243,7 @@ def load_newest(
     Damaged ones are renamed to `step-....damaged`, each with one line to `report`. Raises CheckpointError if there are
     checkpoints but none is good: a run never starts again from nothing by itself.
     """
-    if not folder.is_dir():
+    if not _is_ours(folder):
         return None
     with storage(folder):
         _remove_strays(folder)

@@ -130,12 +130,24 @@ class RunDirectory:
     def write_environment(self, facts: dict[str, Any]) -> None:
         replace(self.path / "environment.json", strict_json.dump_lines(facts))
 
+    @property
+    def acknowledged(self) -> int | None:
+        """The step of the newest checkpoint that was said to be durable; None if there never was one."""
+        step = self.previous.get("checkpoint")
+        return step if type(step) is int else None
+
+    def acknowledge(self, step: int) -> None:
+        """Say that the checkpoint of `step` is durable."""
+        self.previous["checkpoint"] = step
+        self.write_status("running", step)
+
     def write_status(self, state: RunStatus, step: int, reason: str = "") -> None:
-        """Put status.json in place; call at the start, after each acknowledged checkpoint, and at the end."""
+        """Put status.json in place; call at the start and at the end."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         status = {
             "state": state,
             "step": step,
+            "checkpoint": self.acknowledged,
             "reason": reason,
             "started": self.previous.get("started", now),
             "updated": now,

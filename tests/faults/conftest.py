@@ -108,6 +108,14 @@ class Warm:
         return self.start(*words, **circumstances).wait()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a table, only what `short` names is part of the short tier; all of it is run by `make faults`."""
+    for item in items:
+        tier = item.get_closest_marker("short")
+        if tier is not None and item.callspec.id not in tier.args:
+            item.add_marker(pytest.mark.faults)
+
+
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory):
     """warm.run(word, ...) and warm.start(word, ...): the command in a fork of a process that has imported torch."""

@@ -37,6 +37,7 @@ def frozen_copies(warm, words, folder, count, seconds, generator):
     return [folder / f"copy-{number}" for number in range(count) if (folder / f"copy-{number}").is_dir()]
 
 
+@pytest.mark.short("batch norm and dropout", "vae")
 @pytest.mark.parametrize("kind", KINDS)
 def test_kill_at_random_moments(warm, unbroken, tmp_path, kind):
     folder, seconds = unbroken(kind)

@@ -44,6 +44,7 @@ def read(path):
 # Signals
 
 
+@pytest.mark.short("SIGTERM-training", "SIGINT-evaluation", "SIGHUP-decomposition", "SIGTERM-data")
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_in_any_phase(warm, expected, tmp_path, phase, number):
@@ -98,6 +99,7 @@ def test_a_request_to_save(warm, expected, tmp_path):
     assert not differences(outcome(folder), expected)
 
 
+@pytest.mark.short("0.4")
 @pytest.mark.parametrize("seconds", [0.05, 0.4, 1.0, 1.6])
 def test_terminated_while_starting(cold, tmp_path, seconds):
     process = cold(*WORDS, "run_dir=run")
@@ -121,6 +123,7 @@ def test_a_reader_that_leaves(cold, tmp_path):
     assert process.returncode == 0 and not err
 
 
+@pytest.mark.short()
 @pytest.mark.parametrize("closed", ["<&- >&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(cold, tmp_path, closed):
     script = f"exec {sys.executable} -m dlcli.cli {' '.join(WORDS)} run_dir=run {closed}"
@@ -136,6 +139,7 @@ def test_odd_surroundings(warm, expected, tmp_path, environment):
     assert not differences(outcome(tmp_path / "run"), expected)
 
 
+@pytest.mark.faults
 def test_a_deleted_working_directory(cold, tmp_path):
     (tmp_path / "here").mkdir()
     script = f"cd here; rmdir ../here; exec {sys.executable} -m dlcli.cli {' '.join(WORDS)} run_dir={tmp_path}/run"
@@ -188,6 +192,7 @@ def test_memory_that_ends(warm, expected, tmp_path):
     check_resumed(warm, folder, expected)
 
 
+@pytest.mark.faults
 def test_too_little_memory_for_the_batch(warm, tmp_path):
     words = ["train", "dataset=digits", "model=mlp", "model.width=2048", "model.depth=16", "optimizer=sgd"]
     ended = warm.run(*words, "training.batch_size=full", "run_dir=run", cwd=tmp_path, memory=750 * 2**20)
@@ -275,6 +280,7 @@ def test_torn_logs_are_healed(warm, unbroken, expected, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["status.json", "environment.json", "summary.json", "config.yaml", "command.txt"])
+@pytest.mark.short("None-config.yaml", "content0-status.json", "content1-environment.json", "content3-summary.json")
 @pytest.mark.parametrize("content", [b"", b"\x00\xff", b"[]", b'{"a": 1}', b"a: [", None])
 def test_damaged_notes_are_survived(warm, unbroken, tmp_path, name, content):
     """The files beside the checkpoints: a resume, a report and a verification end well or with one error line."""

@@ -18,7 +18,7 @@ from tests.faults.runs import COMMON, KINDS, check_resumed
 from tests.faults.told import told
 from tests.faults.warm import CALLS
 
-POINTS = int(os.environ.get("DLCLI_POINTS", "3"))
+POINTS = int(os.environ.get("DLCLI_POINTS", "2"))
 KIND = "batch norm and dropout"
 WORDS = ["train", *KINDS[KIND], *COMMON]
 
@@ -48,6 +48,7 @@ def calls(warm, tmp_path_factory):
     return calls_of(warm, [*WORDS, f"run_dir={tmp_path_factory.mktemp('counted') / 'run'}"])
 
 
+@pytest.mark.short("after")
 @pytest.mark.parametrize("deed", ["before", "after"])
 def test_a_kill_at_any_call_of_a_run(warm, calls, expected, tmp_path, deed):
     assert calls > 150
@@ -60,6 +61,7 @@ def test_a_kill_at_any_call_of_a_run(warm, calls, expected, tmp_path, deed):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.short("before")
 @pytest.mark.parametrize("deed", ["before", "after"])
 def test_a_kill_at_any_call_of_a_resume(warm, expected, tmp_path, deed):
     """The resumed run has a damaged newest checkpoint, and leftovers of a save and of a deletion."""
@@ -81,6 +83,7 @@ def test_a_kill_at_any_call_of_a_resume(warm, expected, tmp_path, deed):
         check_resumed(warm, folder, expected, promised=24)
 
 
+@pytest.mark.short("EIO", "ENOSPC")
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EDQUOT", "EROFS", "ESTALE"])
 def test_an_error_of_any_call(warm, calls, expected, tmp_path, error):
     for nth in points(calls, error):
@@ -93,6 +96,7 @@ def test_an_error_of_any_call(warm, calls, expected, tmp_path, error):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.short("3000")
 @pytest.mark.parametrize("size", [700, 3_000, 12_000])
 def test_a_limit_on_the_size_of_files(warm, expected, tmp_path, size):
     folder = tmp_path / "run"
@@ -113,6 +117,7 @@ def small_disk(folder, kilobytes):
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.short("60")
 @pytest.mark.parametrize("kilobytes", [24, 60, 120])
 def test_a_full_disk(warm, expected, tmp_path, kilobytes):
     with small_disk(tmp_path / "disk", kilobytes + 200) as disk:
@@ -191,6 +196,15 @@ def test_without_a_good_checkpoint_nothing_starts_anew(warm, unbroken, tmp_path)
         ended = warm.run("resume", folder)
         told(ended, 4, "no checkpoint in")
         assert "epoch" not in ended.out
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_start_anew(warm, unbroken, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken(KIND)[0], folder)
+    (folder / "summary.json").unlink()
+    shutil.rmtree(folder / "checkpoints")
+    for _ in range(2):
+        told(warm.run("resume", folder), 4, "one of step 48 was saved")
 
 
 def test_a_checkpoint_of_another_run(warm, unbroken, tmp_path):
