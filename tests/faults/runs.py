@@ -37,7 +37,8 @@ def check_resumed(warm, copy, expected, promised=None):
     assert ended.code == 0, ended
     if found >= 0 and "already complete" not in ended.out:
         assert f"resuming from step {found}" in ended.out
-    assert not differences(outcome(copy), expected)
-    assert strays(copy) == []
+    found_differences = differences(outcome(copy), expected)
+    assert not found_differences, f"{copy}: {found_differences}"
+    assert not strays(copy), strays(copy)
     shutil.rmtree(copy)
     return found
