@@ -1,11 +1,12 @@
 import io
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from dlcli.training.progress import ProgressDisplay
+from dlcli.training.progress import EventLines, ProgressDisplay
 
 
 class Terminal(io.StringIO):
@@ -93,3 +94,20 @@ def test_rich_is_not_imported_for_a_file():
         "assert 'rich' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_events_are_one_object_a_line_and_lines_for_people_go_elsewhere(capsys):
+    events = EventLines()
+    events.say("for a person")
+    events.event("started", run_dir="a\nb", step=0)
+    events.advance(5, float("nan"), 100.0)
+    events.evaluated(10, 1.0, {"risk/train/loss": float("inf")})
+    captured = capsys.readouterr()
+    told = [json.loads(line) for line in captured.out.splitlines()]
+    assert all(event.pop("time") > 1e9 for event in told)
+    assert told == [
+        {"event": "started", "run_dir": "a\nb", "step": 0},
+        {"event": "step", "step": 5, "loss": None, "samples_per_second": 100.0},
+        {"event": "epoch", "step": 10, "epoch": 1.0, "risk/train/loss": None},
+    ]
+    assert captured.err == "for a person\n"
