@@ -52,6 +52,7 @@ def go_on(arguments: Namespace, stop: Stop, display: Display) -> dict[str, Any]:
             return session.resume(directory, config, sys.argv, stop, display)
         display.say("already complete")
         summary = read_summary(directory.path)
+        summary["run"]["path"] = str(directory.path)  # it may have been moved since
         display.event(
             "finished", run_dir=str(directory.path), step=summary["run"]["step"], steps=summary["run"]["step"]
         )

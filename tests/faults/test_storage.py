@@ -239,3 +239,10 @@ def test_the_clock_does_not_matter(warm, unbroken, expected, tmp_path):
     shutil.rmtree(folder / "checkpoints" / "step-000000048")
     assert "resuming from step 44" in warm.run("resume", folder).out
     assert not differences(outcome(folder), expected)
+
+
+def test_a_run_that_was_moved_when_it_was_done(warm, unbroken, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken(KIND)[0], folder)
+    ended = warm.run("resume", folder)
+    assert ended.code == 0 and "already complete" in ended.out and f"dlcli report {folder}" in ended.out
