@@ -229,7 +229,10 @@ def changes(before: Config, now: Config) -> list[str]:
 
 @contextmanager
 def accounted(directory: RunDirectory, run: Run | None) -> Iterator[None]:
-    """status.json says how this turn ended, and train.log why."""
+    """status.json says how this turn ended, and train.log why. run: None if it is still to be built.
+
+    A turn that ended before it began leaves the status of the turn before as it is.
+    """
 
     def step() -> int:
         return run.state.step if run else directory.previous.get("step", 0)
@@ -239,13 +242,15 @@ def accounted(directory: RunDirectory, run: Run | None) -> Iterator[None]:
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as stopped:
-        directory.write_status("interrupted", step(), str(stopped) or "stopped at once by a second signal")
+        if run or not directory.previous:
+            directory.write_status("interrupted", step(), str(stopped) or "stopped at once by a second signal")
         raise
     except BaseException as error:
         directory.log.error("the run failed", exc_info=error)
         reason = error.message if isinstance(error, DlcliError) else f"{type(error).__name__}: {error}"
         with suppress(StorageError):  # the first fault is the one to tell
-            directory.write_status("failed", step(), reason[:500])
+            if run or not directory.previous:
+                directory.write_status("failed", step(), reason[:500])
         raise
     if run:
         directory.write_status("done", step())
