@@ -143,8 +143,8 @@ def test_a_read_only_disk_is_refused_before_training(warm, tmp_path):
 
 def test_a_deleted_directory(warm, tmp_path):
     folder = tmp_path / "run"
-    process = warm.start(*WORDS, "training.epochs=4000", f"run_dir={folder}")
-    process.wait_for("epoch 200 ")
+    process = warm.start(*WORDS, "training.epochs=200", f"run_dir={folder}")
+    process.wait_for("epoch 10 ")
     folder.rename(tmp_path / "gone")
     shutil.rmtree(tmp_path / "gone", ignore_errors=True)
     told(process.wait(), 6, str(folder)[:40])
@@ -167,6 +167,7 @@ def damage(path, deed, generator):
     path.write_bytes(content)
 
 
+@pytest.mark.short("flipped bit")
 @pytest.mark.parametrize("deed", ["truncation", "flipped bit"])
 def test_a_damaged_checkpoint_is_passed_over(warm, unbroken, expected, tmp_path, deed):
     generator = random.Random(deed)
@@ -226,7 +227,7 @@ def test_a_run_is_not_resumed_with_other_settings(warm, unbroken, words):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name not in ("train.log", "run.lock")}
     told(warm.run("resume", folder, *words), 4)
     now = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name not in ("train.log", "run.lock")}
-    assert now == before or words == ["training.epochs=1"]
+    assert now == before
 
 
 def test_the_clock_does_not_matter(warm, unbroken, expected, tmp_path):
