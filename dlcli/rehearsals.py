@@ -17,7 +17,7 @@ import torch
 from dlcli import config as configs
 from dlcli import session
 from dlcli.build import build
-from dlcli.evaluation import evaluate_splits
+from dlcli.conclusion.evaluation import evaluate_splits
 from dlcli.training.directory import RunDirectory
 from dlcli.training.evaluate import evaluate
 from dlcli.training.progress import ProgressDisplay

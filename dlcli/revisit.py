@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from dlcli.build import build
-from dlcli.conclude import conclude
+from dlcli.conclusion.conclude import conclude
+from dlcli.conclusion.evaluation import evaluate_splits, refuse_nonfinite, risk_estimates
 from dlcli.errors import CheckpointError, UsageError
-from dlcli.evaluation import evaluate_splits, refuse_nonfinite, risk_estimates
 from dlcli.session import accounted, prepare, refuse_other_run, refuse_stop
 from dlcli.tasks.language import generate
 from dlcli.training import checkpoint, device

@@ -14,7 +14,7 @@ import torch
 
 from dlcli import config as configs
 from dlcli.build import build
-from dlcli.conclude import conclude
+from dlcli.conclusion.conclude import conclude
 from dlcli.errors import CheckpointError, DlcliError, Interrupted, StorageError
 from dlcli.report.summary import flatten
 from dlcli.training import checkpoint, device

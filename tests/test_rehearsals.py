@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dlcli import ladder, pool, rehearsals
+from dlcli import rehearsals
+from dlcli.conclusion import ladder, pool
 
 QUICK = ("trained, law: evaluation batches", "trained, law: train set as test set", "trained, law: data twice")
 CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in rehearsals.CHECKS]

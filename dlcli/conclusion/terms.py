@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from dlcli.conclusion.evaluation import Evaluated, decomposed
+from dlcli.conclusion.exact import bounds_of_class, margins, targets_of
+from dlcli.conclusion.ladder import Ladder, loaded
+from dlcli.conclusion.pool import Pool
 from dlcli.decomposition import certificates, population
 from dlcli.decomposition.cautions import Circumstances
 from dlcli.decomposition.decompose import Decomposition, Interval, Surrogate, decompose
 from dlcli.decomposition.floors import constant_prediction, rescaled_scores
 from dlcli.decomposition.intervals import sampled
-from dlcli.evaluation import Evaluated, decomposed
-from dlcli.exact import bounds_of_class, margins, targets_of
-from dlcli.ladder import Ladder, loaded
 from dlcli.metrics import multiclass
-from dlcli.pool import Pool
 from dlcli.protocols import Batch, Bound, Split
 from dlcli.training.evaluate import CHUNK, evaluate
 from dlcli.training.randomness import FixedNoise

@@ -7,17 +7,17 @@ from hashlib import sha256
 from typing import Any
 
 from dlcli import build
+from dlcli.conclusion.evaluation import evaluate_splits, keep_rows, refuse_nonfinite, risk_estimates
+from dlcli.conclusion.exhibit import exhibit
+from dlcli.conclusion.ladder import climb
+from dlcli.conclusion.pool import Pool
+from dlcli.conclusion.terms import decompose_metrics
 from dlcli.decomposition import record
 from dlcli.decomposition.decompose import Decomposition
 from dlcli.decomposition.diagnose import diagnose
 from dlcli.decomposition.drawn import judge_drawn
-from dlcli.evaluation import evaluate_splits, keep_rows, refuse_nonfinite, risk_estimates
-from dlcli.exhibit import exhibit
-from dlcli.ladder import climb
-from dlcli.pool import Pool
 from dlcli.protocols import Task
 from dlcli.report.summary import NOT_COMPARED, flatten, summarize
-from dlcli.terms import decompose_metrics
 from dlcli.training.directory import RunDirectory
 from dlcli.training.durable import replace
 from dlcli.training.loop import spending

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dlcli import build
-from dlcli.effort import Work, evaluations_for, work
-from dlcli.exact import Exact, architecture, exact_member, margins
+from dlcli.conclusion.effort import Work, evaluations_for, work
+from dlcli.conclusion.exact import Exact, architecture, exact_member, margins
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.polish import NO_PENALTY, Penalty, polish

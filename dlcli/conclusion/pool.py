@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dlcli import build
+from dlcli.conclusion.exact import architecture
 from dlcli.decomposition import ledger
 from dlcli.decomposition.ledger import Ledger
 from dlcli.errors import StorageError
-from dlcli.exact import architecture
 from dlcli.protocols import Bound
 from dlcli.training.directory import RunDirectory
 from dlcli.training.run import Run
