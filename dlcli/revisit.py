@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlcli.build import build
 from dlcli.conclusion.conclude import conclude
 from dlcli.conclusion.evaluation import evaluate_splits, refuse_nonfinite, risk_estimates
 from dlcli.errors import CheckpointError, UsageError
+from dlcli.protocols import DataSpec
 from dlcli.session import accounted, prepare, refuse_other_run, refuse_stop
 from dlcli.tasks.language import generate
 from dlcli.training import checkpoint, device
@@ -32,6 +33,14 @@ Config = dict[str, Any]
 TRIED_STEPS = 20
 
 
+class Trained(NamedTuple):
+    """A model with the weights of a checkpoint, in evaluation mode, and the form of its inputs and outputs."""
+
+    model: nn.Module  # reads inputs as `spec.from_source(numbers)` gives them, (batch, *spec.shape)
+    spec: DataSpec
+    step: int
+
+
 class Asked(NamedTuple):
     """What `dlcli sample` is asked for; what is None falls to the kind of the run."""
 
@@ -43,14 +52,27 @@ class Asked(NamedTuple):
     top_k: int | None
 
 
+def restored(run_dir: Path, config: Config, kind: str, stop: Stop) -> Run:
+    """The run with the checkpoint "last" or "best" in it, on the data that it was trained on."""
+    run = prepare(config, stop)
+    load(run, config, run_dir, kind)
+    run.model.eval()
+    return run
+
+
+def trained(run_dir: Path, config: Config, kind: str) -> Trained:
+    with machine_faults(), Stop() as stop:
+        run = restored(run_dir, config, kind, stop)
+        return Trained(run.model, run.task.spec, run.state.step)
+
+
 def evaluate(run_dir: Path, config: Config, kind: str) -> tuple[int, dict[str, Any]]:
     """Step and risks of the checkpoint "last" or "best"."""
     with machine_faults(), Stop() as stop:
-        run = prepare(config, stop)
-        step = load(run, config, run_dir, kind)
+        run = restored(run_dir, config, kind, stop)
         evaluated = evaluate_splits(run)
         refuse_nonfinite(evaluated)
-        return step, risk_estimates(run, evaluated)
+        return run.state.step, risk_estimates(run, evaluated)
 
 
 def sample(run_dir: Path, config: Config, kind: str, asked: Asked) -> tuple[np.ndarray, list[str]]:
@@ -60,9 +82,7 @@ def sample(run_dir: Path, config: Config, kind: str, asked: Asked) -> tuple[np.n
     Raises UsageError for a run that has nothing to draw, and for a prompt to a run that is no language model.
     """
     with machine_faults(), Stop() as stop, torch.no_grad():
-        run = prepare(config, stop)
-        load(run, config, run_dir, kind)
-        run.model.eval()
+        run = restored(run_dir, config, kind, stop)
         if run.task.spec.causal:
             tokens = continued(run, asked).cpu().numpy()
             return tokens, [run.task.spec.vocabulary.decode(text) for text in tokens.tolist()]

@@ -7,11 +7,15 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from dlcli import config as configs
 from dlcli import registry
-from dlcli.errors import DlcliError
+from dlcli.errors import DlcliError, UsageError
+from dlcli.report.summary import absent
 from dlcli.training.progress import Display, EventLines, ProgressDisplay
+
+CHECKPOINTS = ("last", "best")
 
 
 def add_composition(parser: ArgumentParser) -> None:
@@ -55,6 +59,17 @@ def watching(arguments: Namespace) -> Iterator[Display]:
 def report_stream(arguments: Namespace) -> TextIO:
     """Where the report of a run goes."""
     return sys.stdout if arguments.log == "text" else sys.stderr
+
+
+def saved_config(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration of a run, with `overrides` set on top. UsageError for a folder that is no run."""
+    if not (run_dir / "config.yaml").is_file():
+        raise UsageError(*absent(run_dir))
+    return configs.load_saved(run_dir / "config.yaml", overrides)
+
+
+def add_checkpoint(parser: ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="last", help="best is by validation risk")
 
 
 def add_plugins(parser: ArgumentParser) -> None:

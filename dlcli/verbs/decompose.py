@@ -6,9 +6,6 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from dlcli import config as configs
-from dlcli.errors import UsageError
-from dlcli.report.summary import absent
 from dlcli.verbs import arguments as shared
 from dlcli.verbs.train import print_run
 
@@ -21,9 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     shared.load_plugins(arguments)
-    if not (arguments.run_dir / "config.yaml").is_file():
-        raise UsageError(*absent(arguments.run_dir))
-    config = configs.load_saved(arguments.run_dir / "config.yaml", [f"decompose.{arguments.budget}"])
+    config = shared.saved_config(arguments.run_dir, [f"decompose.{arguments.budget}"])
     from dlcli.revisit import decompose_again
     from dlcli.training.directory import RunDirectory
     from dlcli.training.signals import Stop

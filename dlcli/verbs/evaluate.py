@@ -5,12 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from dlcli import config as configs
 from dlcli.errors import UsageError
-from dlcli.report.summary import absent
 from dlcli.verbs import arguments as shared
-
-CHECKPOINTS = ("last", "best")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -28,11 +24,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     shared.load_plugins(arguments)
     kind = arguments.choice.removeprefix("checkpoint=")
-    if kind not in CHECKPOINTS or kind == arguments.choice:
+    if kind not in shared.CHECKPOINTS or kind == arguments.choice:
         raise UsageError(f"cannot read {arguments.choice!r}", "write checkpoint=last or checkpoint=best")
-    if not (arguments.run_dir / "config.yaml").is_file():
-        raise UsageError(*absent(arguments.run_dir))
-    config = configs.load_saved(arguments.run_dir / "config.yaml")
+    config = shared.saved_config(arguments.run_dir)
     from rich.console import Console
 
     from dlcli.report.table import print_risks

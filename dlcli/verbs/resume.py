@@ -7,9 +7,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from dlcli import config as configs
 from dlcli.errors import UsageError
-from dlcli.report.summary import absent, read_summary
+from dlcli.report.summary import read_summary
 from dlcli.training.progress import Display
 from dlcli.training.signals import Stop
 from dlcli.verbs import arguments as shared
@@ -40,9 +39,7 @@ def run(arguments: Namespace) -> int:
 
 
 def go_on(arguments: Namespace, stop: Stop, display: Display) -> dict[str, Any]:
-    if not (arguments.run_dir / "config.yaml").is_file():
-        raise UsageError(*absent(arguments.run_dir))
-    config = configs.load_saved(arguments.run_dir / "config.yaml", arguments.overrides)
+    config = shared.saved_config(arguments.run_dir, arguments.overrides)
     from dlcli import session
     from dlcli.sweeps import is_complete
     from dlcli.training.directory import RunDirectory

@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING
 
 from dlcli import config as configs
 from dlcli.errors import UsageError
-from dlcli.report.summary import absent
 from dlcli.verbs import arguments as shared
 
 if TYPE_CHECKING:
     import numpy as np
-
-CHECKPOINTS = ("last", "best")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     parser.add_argument("--count", type=int, help="examples to draw: 64, of texts 1")
     parser.add_argument("--seed", type=int, default=0, help="another one draws others")
-    parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="last", help="best is by validation risk")
+    shared.add_checkpoint(parser)
     text = parser.add_argument_group("language models")
     text.add_argument("--prompt", help="what the text goes on from; any first token when nothing is given")
     text.add_argument("--length", type=int, help="tokens to add; as many as the model reads at once")
@@ -35,9 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     shared.load_plugins(arguments)
     refuse_nonsense(arguments)
-    if not (arguments.run_dir / "config.yaml").is_file():
-        raise UsageError(*absent(arguments.run_dir))
-    config = configs.load_saved(arguments.run_dir / "config.yaml")
+    config = shared.saved_config(arguments.run_dir)
     import numpy as np
 
     from dlcli.revisit import Asked, sample

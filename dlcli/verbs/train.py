@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> int:
         return sweep.run(arguments.overrides, arguments.config_dir, arguments.source, arguments.plugin)
     with shared.watching(arguments) as display, Stop() as stop:
         if arguments.source is not None:
-            config = configs.load_saved(arguments.source / "config.yaml", arguments.overrides)
+            config = shared.saved_config(arguments.source, arguments.overrides)
         else:
             config = configs.load_checked(arguments.overrides, arguments.config_dir)
         from dlcli import session  # imports torch: a second that a configuration error is spared
