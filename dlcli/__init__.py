@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlcli.revisit import Trained
+    from dlcli.trained import Trained
 
 __version__ = "0.1.0"
 
@@ -28,9 +28,9 @@ def train(
     Raises an error of dlcli.errors where the command would print one.
     """
     from dlcli import config as configs
-    from dlcli.verbs.arguments import import_plugins
+    from dlcli.registry import load_plugins
 
-    import_plugins(plugins)
+    load_plugins(plugins)
     config = configs.load_checked(list(overrides), None if config_dir is None else Path(config_dir))
     from dlcli import session
     from dlcli.training.progress import ProgressDisplay
@@ -49,10 +49,11 @@ def load(run_dir: str | Path, *, checkpoint: str = "last", plugins: Sequence[str
     The data set is read again: it gives the shapes and the scale of the inputs, and must be the one of the run.
     checkpoint: "last", or "best" by validation risk. Raises CheckpointError where no checkpoint is usable.
     """
-    from dlcli.verbs.arguments import import_plugins, saved_config
+    from dlcli.registry import load_plugins
+    from dlcli.verbs.arguments import saved_config
 
-    import_plugins(plugins)
+    load_plugins(plugins)
     config = saved_config(Path(run_dir))
-    from dlcli.revisit import trained
+    from dlcli.trained import trained
 
     return trained(Path(run_dir).absolute(), config, checkpoint)

@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a model and read why its test error is what it is; -m for a sweep",
     "resume": "go on with a run or a sweep that was stopped, to the bit",
     "eval": "evaluate a checkpoint of a run on all splits",
+    "predict": "predict new examples from a file: csv, parquet, npz, images, text",
     "sample": "draw new examples from a generative model, or text from a language model",
     "decompose": "decompose the test risk of a run again, with another budget",
     "report": "print the report of a run, or compare several",

@@ -33,6 +33,8 @@ class DataSpec(NamedTuple):
     levels: int = 0  # values of a pixel of the source, 0, 1 / (levels - 1) ... 1; 0: the numbers are no pixels
     mean: tuple[float, ...] = (0.0,)  # number of the source = input * scale + mean; one for all or one per channel
     scale: tuple[float, ...] = (1.0,)
+    target_mean: tuple[float, ...] = (0.0,)  # target of the source = target * target_scale + target_mean
+    target_scale: float = 1.0
 
     def to_source(self, inputs: Tensor) -> Tensor:
         """(batch, *shape), as a model reads them -> in the numbers of the source."""
@@ -47,6 +49,22 @@ class DataSpec(NamedTuple):
         """(channels or 1, 1 ...) each."""
         sizes = (-1, *(1 for _ in self.shape[1:]))
         return like.new_tensor(self.mean).view(sizes), like.new_tensor(self.scale).view(sizes)
+
+
+class Column(NamedTuple):
+    """A feature of a table."""
+
+    name: str
+    categories: tuple[str, ...] | None  # of texts, one input each; None: a number
+
+
+class Form(NamedTuple):
+    """How files become inputs, as the training split settled it; new files are read alike, nothing is fitted anew."""
+
+    columns: tuple[Column, ...] = ()  # of a table, in the order of the inputs
+    layout: str = "auto"  # which axis of an array is what (dlcli/datasets/layout.py)
+    size: int | None = None  # side to which pictures are resized and cropped
+    binary: int | None = None  # seed by which pixels were drawn black or white; None: they were not
 
 
 class Batch(NamedTuple):
@@ -76,6 +94,7 @@ class Source(NamedTuple):
     # bayes_error_se and bayes_loss_se: standard errors, where the value is an average; method: in words.
     # entropy: of the inputs, nats, the least -log density. modes (k, 2), deviation: of equally likely Gaussians.
     truth: Mapping[str, Any] = {}
+    form: Form = Form()  # what its reader settled
     origin: str = ""  # where the numbers come from, for the report
     notes: tuple[str, ...] = ()  # what its reader should know, e.g. a category that only the test split has
 
@@ -96,6 +115,7 @@ class Data(NamedTuple):
     validation: Split | None
     test: Split
     facts: Mapping[str, Any]  # plain JSON: sizes, hashes, noise, duplicates, rules, truth
+    form: Form = Form()
 
     def splits(self) -> dict[str, Split]:
         """Those that there are, by name."""
@@ -127,6 +147,7 @@ class Metric(Protocol):
     unit: str  # "nats", "fraction", "squared units"
     floor: float | None  # greatest lower bound that holds for every prediction; None: unbounded below
     decide: Callable[[Tensor], Tensor] | None  # prediction -> classes (batch,) int64; None: nothing is decided
+    probabilities: Callable[[Tensor], Tensor] | None  # prediction -> (batch, ..., classes); None: no loss of such
 
     def rows(self, prediction: Tensor, batch: Batch) -> Tensor: ...  # (batch,) or (batch, k), float32 or better
     def reduce(self, rows: np.ndarray) -> float: ...  # (n,) or (n, k) float64 -> one number
@@ -144,7 +165,7 @@ class Architecture(NamedTuple):
     affine: bool = False  # the members are the affine maps of the inputs whose rank is at most head.in_features
     hidden: tuple[int, ...] = ()  # widths of fully connected hidden layers, linear maps and activations alone
     breakpoints: int | None = None  # of that activation, where it is piecewise linear
-    deepens: bool = False  # whether a layer can be added that changes nothing
+    rectified: bool = False  # it is max(0, .), which passes its own values on: a layer can be added
 
 
 class Task(Protocol):

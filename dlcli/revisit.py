@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlcli.build import build
 from dlcli.conclusion.conclude import conclude
 from dlcli.conclusion.evaluation import evaluate_splits, refuse_nonfinite, risk_estimates
-from dlcli.errors import CheckpointError, UsageError
-from dlcli.protocols import DataSpec
-from dlcli.session import accounted, prepare, refuse_other_run, refuse_stop
+from dlcli.errors import UsageError
+from dlcli.session import accounted, prepare, refuse_stop
 from dlcli.tasks.language import generate
-from dlcli.training import checkpoint, device
+from dlcli.trained import load, restored
+from dlcli.training import device
 from dlcli.training.directory import RunDirectory, read_environment
 from dlcli.training.evaluate import CHUNK
 from dlcli.training.faults import machine_faults
@@ -33,14 +33,6 @@ Config = dict[str, Any]
 TRIED_STEPS = 20
 
 
-class Trained(NamedTuple):
-    """A model with the weights of a checkpoint, in evaluation mode, and the form of its inputs and outputs."""
-
-    model: nn.Module  # reads inputs as `spec.from_source(numbers)` gives them, (batch, *spec.shape)
-    spec: DataSpec
-    step: int
-
-
 class Asked(NamedTuple):
     """What `dlcli sample` is asked for; what is None falls to the kind of the run."""
 
@@ -50,20 +42,6 @@ class Asked(NamedTuple):
     length: int | None  # tokens to add
     temperature: float | None
     top_k: int | None
-
-
-def restored(run_dir: Path, config: Config, kind: str, stop: Stop) -> Run:
-    """The run with the checkpoint "last" or "best" in it, on the data that it was trained on."""
-    run = prepare(config, stop)
-    load(run, config, run_dir, kind)
-    run.model.eval()
-    return run
-
-
-def trained(run_dir: Path, config: Config, kind: str) -> Trained:
-    with machine_faults(), Stop() as stop:
-        run = restored(run_dir, config, kind, stop)
-        return Trained(run.model, run.task.spec, run.state.step)
 
 
 def evaluate(run_dir: Path, config: Config, kind: str) -> tuple[int, dict[str, Any]]:
@@ -125,30 +103,6 @@ def decompose_again(directory: RunDirectory, config: Config, stop: Stop, say: Ca
             summary = conclude(run, config, directory, tracker, lambda: stop.requested is not None)
             refuse_stop(stop, directory.path)
         return summary
-
-
-def load(run: Run, config: Config, run_dir: Path, kind: str) -> int:
-    """Put a checkpoint of `run_dir` into `run`, leaving all files as they are."""
-    folder, noted = run_dir / "checkpoints", read_environment(run_dir)
-    expected = checkpoint.expect(run.tensors())
-    found: list[checkpoint.Loaded] = []
-    for path in checkpoint.checkpoints(folder):
-        try:
-            found.append(checkpoint.load(path, expected, noted.get("run_id")))
-        except checkpoint.Damaged:
-            continue
-        break
-    if not found:
-        raise CheckpointError(f"no usable checkpoint in {folder}", f"`dlcli verify {run_dir}` tells what is there")
-    loaded = found[0]
-    best = loaded.state["best"]
-    if kind == "best":
-        if best is None:
-            raise UsageError("no best checkpoint: this run had no validation split", "use checkpoint=last")
-        loaded = checkpoint.load(checkpoint.path_of(folder, best[0]), expected, noted.get("run_id"))
-    refuse_other_run(loaded, run, config)
-    run.restore(loaded.tensors, loaded.state)
-    return loaded.step
 
 
 def try_out(config: Config) -> list[str]:

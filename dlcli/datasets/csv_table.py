@@ -6,6 +6,7 @@ import codecs
 import csv
 import re
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from dlcli.datasets.files import reading, required
-from dlcli.datasets.table import GREATEST_CELLS, GREATEST_COLUMNS, Roles, Table, load, roles, unusable
+from dlcli.datasets.table import GREATEST_CELLS, GREATEST_COLUMNS, Table, load, roles, unusable
 from dlcli.datasets.wording import quote
 from dlcli.errors import DataError
 from dlcli.protocols import Source
@@ -42,11 +43,8 @@ def csv_table(
     file = required(path, "csv")
     chosen = DELIMITER_NAMES.get(delimiter)
     columns = roles(file, header(file, chosen), target, split, features)
-
-    def read_with_delimiter(path: Path, columns: Roles, texts: dict[str, bool]) -> Table:
-        return read(path, columns.names, texts, chosen)
-
-    return load(read_with_delimiter, columns, file, validation_path, test_path, kind, f"file {quote(path, 100)}")
+    reader = partial(read, delimiter=chosen)
+    return load(reader, columns, file, validation_path, test_path, kind, f"file {quote(path, 100)}")
 
 
 def header(path: Path, delimiter: str | None) -> list[str]:
@@ -55,7 +53,7 @@ def header(path: Path, delimiter: str | None) -> list[str]:
         return _open(path, handle, delimiter)[0]
 
 
-def read(path: Path, names: list[str], texts: dict[str, bool], delimiter: str | None) -> Table:
+def read(path: Path, names: list[str], texts: dict[str, bool], delimiter: str | None = None) -> Table:
     """The columns `names`. `texts` tells which are texts (True) or must be numbers (False); others are found out."""
     try:
         return _read(path, names, texts, delimiter)
@@ -65,7 +63,7 @@ def read(path: Path, names: list[str], texts: dict[str, bool], delimiter: str | 
 
 def _read(path: Path, names: list[str], texts: dict[str, bool], delimiter: str | None) -> Table:
     with reading(path) as handle:
-        present, rows = _open(path, handle, delimiter)
+        present, rows = _open(path, handle, delimiter, fewest=min(2, len(names)))
         places_of = {name: i for i, name in enumerate(present)}
         absent = [name for name in names if name not in places_of]
         if absent:
@@ -85,8 +83,10 @@ def _read(path: Path, names: list[str], texts: dict[str, bool], delimiter: str |
     return Table(path, {name: column.values() for name, column in columns.items()}, "line", np.array(places))
 
 
-def _open(path: Path, handle: BinaryIO, delimiter: str | None) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """The header, and the rows with their line numbers."""
+def _open(
+    path: Path, handle: BinaryIO, delimiter: str | None, fewest: int = 2
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The header of `fewest` columns or more, and the rows with their line numbers."""
     lines = _lines(path, handle)
     first = list(_until_text(lines))
     if delimiter is None:
@@ -95,7 +95,7 @@ def _open(path: Path, handle: BinaryIO, delimiter: str | None) -> tuple[list[str
     rows = _rows(path, csv.reader(chain(first, lines), delimiter=delimiter, strict=True))
     line, names = next(rows, (1, []))
     names = [name.strip() for name in names]
-    if len(names) < 2:
+    if len(names) < fewest:
         raise DataError(
             f"{quote(path, 80)}, line {line}: one column only, with delimiter {quote(delimiter)}",
             "the first line must name the columns; set dataset.delimiter to comma, semicolon, tab or bar",

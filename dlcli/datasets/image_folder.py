@@ -19,7 +19,7 @@ from dlcli.datasets.files import GREATEST_BYTES, is_file, reading, required, unr
 from dlcli.datasets.split_names import SPLITS
 from dlcli.datasets.wording import count, quote
 from dlcli.errors import DataError
-from dlcli.protocols import Examples, Source
+from dlcli.protocols import Examples, Form, Source
 from dlcli.registry import register
 from dlcli.schema import Count
 
@@ -42,7 +42,7 @@ class Picture(NamedTuple):
 def image_folder(*, path: str | None, size: Count | None, channels: Literal["auto", 1, 3]) -> Source:
     """Your own images: path/train/CLASS/*.jpg beside validation and test, or path/CLASS/*.jpg; an archive too."""
     root = required(path, "image_folder")
-    files, empty = (members(root), []) if is_archive(root) and is_file(root) else listing(root)
+    files, empty = contents(root)
     others: list[str] = []
     mode = {"auto": None, 1: "L", 3: "RGB"}[channels]
     pictures = sorted(decode(root, only_images(files, others), size, mode), key=lambda picture: picture.parts)
@@ -60,11 +60,17 @@ def image_folder(*, path: str | None, size: Count | None, channels: Literal["aut
         validation=examples.get("validation"),
         test=examples.get("test"),
         classes=tuple(classes),
+        form=Form(size=size),
         origin=f"images of {quote(path, 100)}",
         notes=(f"{count(len(others), 'file')} with other suffixes not read, such as {quote(others[0])}",)
         if others
         else (),
     )
+
+
+def contents(root: Path) -> tuple[Iterator[tuple[str, bytes]], list[str]]:
+    """Relative name and content of each file of a folder or an archive; and the folders that hold nothing."""
+    return (members(root), []) if is_archive(root) and is_file(root) else listing(root)
 
 
 def listing(root: Path) -> tuple[Iterator[tuple[str, bytes]], list[str]]:
@@ -91,7 +97,7 @@ def listing(root: Path) -> tuple[Iterator[tuple[str, bytes]], list[str]]:
         names += [os.path.normpath(f"{inner}/{name}") for name in files]
         if not folders and not any(name.lower().endswith(SUFFIXES) for name in files):
             empty.append(inner)
-    return ((name, _content(root / name) if is_image(name) else b"") for name in sorted(names)), empty
+    return ((name, read_image(root / name) if is_image(name) else b"") for name in sorted(names)), empty
 
 
 def only_images(files: Iterator[tuple[str, bytes]], others: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -109,7 +115,7 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def _content(path: Path) -> bytes:
+def read_image(path: Path) -> bytes:
     with reading(path) as handle:
         content = handle.read(GREATEST_FILE + 1)
     if len(content) > GREATEST_FILE:

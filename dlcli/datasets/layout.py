@@ -12,15 +12,15 @@ Layout = Literal["auto", "flat", "signals", "channels_first", "channels_last"]
 CHANNELS = (1, 2, 3, 4)  # what the last axis of images may hold
 
 
-def arrange(inputs: dict[str, np.ndarray], layout: Layout) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Inputs per split in the order of axes that models expect, and a note where that was a guess."""
+def arrange(inputs: dict[str, np.ndarray], layout: Layout) -> tuple[dict[str, np.ndarray], Layout, tuple[str, ...]]:
+    """Inputs per split in the order of axes that models expect, the layout they had, a note where that was a guess."""
     train = inputs["train"]
     chosen, notes = (guess(train), ()) if layout == "auto" else (layout, ())
     if layout == "auto" and train.ndim > 2:
         words = {"signals": "(n, channels, length)", "channels_first": "images, channels first"}
         words["channels_last"] = "images, channels last"
         notes = (f"inputs of shape {train.shape[1:]} are read as {words[chosen]} (dataset.layout=auto)",)
-    return {split: order(part, chosen) for split, part in inputs.items()}, notes
+    return {split: order(part, chosen) for split, part in inputs.items()}, chosen, notes
 
 
 def guess(inputs: np.ndarray) -> Layout:

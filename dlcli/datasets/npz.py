@@ -19,7 +19,7 @@ from dlcli.datasets.layout import arrange
 from dlcli.datasets.split_names import SPLITS
 from dlcli.datasets.wording import quote
 from dlcli.errors import DataError
-from dlcli.protocols import Examples, Source
+from dlcli.protocols import Examples, Form, Source
 from dlcli.registry import register
 
 GREATEST_ARRAY = 8 << 30  # bytes
@@ -51,7 +51,7 @@ def npz(
     names = choose(file, list(members(file)), asked)
     arrays = read(file, [name for pair in names.values() for name in pair])
     inputs = {split: as_numbers(file, pair[0], arrays[pair[0]]) for split, pair in names.items()}
-    shaped, notes = arrange(inputs, layout)
+    shaped, chosen, notes = arrange(inputs, layout)
     for split, (inputs_name, targets_name) in names.items():
         if len(arrays[inputs_name]) != len(arrays[targets_name]):
             raise DataError(
@@ -67,6 +67,7 @@ def npz(
         validation=parts.get("validation"),
         test=parts.get("test"),
         classes=encoded.classes,
+        form=Form(layout=chosen),
         origin=f"file {quote(path, 100)}, arrays {', '.join(quote(name, 30) for name in arrays)}",
         notes=(*notes, *encoded.notes),
     )

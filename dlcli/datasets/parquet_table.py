@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dlcli.datasets.files import reading, required
-from dlcli.datasets.table import GREATEST_CELLS, Roles, Table, load, roles, unusable
+from dlcli.datasets.table import GREATEST_CELLS, Table, load, roles, unusable
 from dlcli.datasets.wording import quote
 from dlcli.errors import DataError
 from dlcli.protocols import Source
@@ -44,11 +44,11 @@ def header(path: Path) -> list[str]:
         return [name for name in file.schema_arrow.names if not name.startswith(INDEX)]
 
 
-def read(path: Path, columns: Roles, texts: dict[str, bool]) -> Table:
-    """The columns that have a role. DataError for damage, missing or infinite cells, types that are no inputs."""
+def read(path: Path, names: list[str], texts: dict[str, bool]) -> Table:
+    """The columns `names`. DataError for damage, missing or infinite cells, types that are no inputs."""
     with _opened(path, []) as file:
-        declared = _declared_rows(path, file, columns.names)
-        are_texts = {name: _is_text(path, file.schema_arrow, name) for name in columns.names}
+        declared = _declared_rows(path, file, names)
+        are_texts = {name: _is_text(path, file.schema_arrow, name) for name in names}
     for name, is_text in are_texts.items():
         if texts.get(name, is_text) != is_text:
             kinds = ("text", "numbers") if is_text else ("numbers", "text")
@@ -56,12 +56,12 @@ def read(path: Path, columns: Roles, texts: dict[str, bool]) -> Table:
                 f"{quote(path, 60)}, column {quote(name, 30)}: {kinds[0]}, where training has {kinds[1]}",
                 "every file needs the same types",
             )
-    found: dict[str, list[np.ndarray]] = {name: [] for name in columns.names}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     known: dict[str, str] = {}  # one object per different text
     # As dictionaries, so that a text that fills a billion rows is kept once.
     with _opened(path, [name for name, is_text in are_texts.items() if is_text]) as file:
         rows = size = 0
-        for batch in file.iter_batches(BATCH, columns=columns.names):
+        for batch in file.iter_batches(BATCH, columns=names):
             batch.validate(full=True)  # places in dictionaries, texts as UTF-8
             size += batch.nbytes
             if size > GREATEST_UNPACKED:

@@ -50,9 +50,9 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
     train, noise = trained_on(train, classes, preparation)
     statistics = fit(train.inputs, preparation["standardize"])
     parts = {"train": train, "test": test} | ({"validation": validation} if validation is not None else {})
-    truth, unit = dict(source.truth), {}
+    truth, unit, targets = dict(source.truth), {}, Statistics(np.zeros(1), np.ones(1))
     if not classes and preparation["standardize_targets"]:
-        parts, truth, unit = in_deviations(parts, truth)
+        parts, truth, unit, targets = in_deviations(parts, truth)
         source = source._replace(
             notes=(*source.notes, f"the loss times {unit['scale'] ** 2:.6g} is in squared units of the targets")
         )
@@ -65,6 +65,8 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         levels=source.levels,
         mean=tuple(statistics.mean.tolist()),
         scale=tuple(statistics.scale.tolist()),
+        target_mean=tuple(targets.mean.tolist()),
+        target_scale=targets.scale.item(),
     )
     facts = {
         "name": name,
@@ -89,7 +91,8 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         "notes": [*source.notes, *notes(train, source.classes)],
         "truth": truth,
     }
-    return Data(spec, splits["train"], splits.get("validation"), splits["test"], facts)
+    form = source.form._replace(binary=seed if preparation["binarize"] else None)
+    return Data(spec, splits["train"], splits.get("validation"), splits["test"], facts, form)
 
 
 def with_levels(source: Source, name: str, binary: bool, seed: int) -> Source:
@@ -130,14 +133,14 @@ def trained_on(train: Examples, classes: int, preparation: dict[str, Any]) -> tu
 
 def in_deviations(
     parts: dict[str, Examples], truth: dict[str, Any]
-) -> tuple[dict[str, Examples], dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Examples], dict[str, Any], dict[str, Any], Statistics]:
     """Targets of a regression in deviations of the training targets, the true risk in the same unit, and the unit."""
     mean, scale = fit_targets(parts["train"].targets)
     moved = {split: part._replace(targets=(part.targets - mean) / scale) for split, part in parts.items()}
     if "bayes_loss" in truth:
         truth = truth | {"bayes_loss": truth["bayes_loss"] / scale.item() ** 2}
     listed = {"mean": mean.tolist()} if len(mean) <= LISTED_STATISTICS else {}
-    return moved, truth, {"fitted_on": "train", **listed, "scale": scale.item()}
+    return moved, truth, {"fitted_on": "train", **listed, "scale": scale.item()}, Statistics(mean, scale)
 
 
 def class_counts(splits: dict[str, Resident], classes: int) -> dict[str, list[int]]:

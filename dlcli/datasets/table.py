@@ -14,7 +14,7 @@ from dlcli.datasets.split_names import SPLITS
 from dlcli.datasets.targets import Kind
 from dlcli.datasets.wording import count, quote
 from dlcli.errors import DataError
-from dlcli.protocols import Examples, Source
+from dlcli.protocols import Column, Examples, Form, Source
 
 GREATEST_COLUMNS = 20_000
 GREATEST_CELLS = 1 << 28  # 2 GiB as float64
@@ -57,7 +57,7 @@ def unusable(numbers: np.ndarray) -> np.ndarray:
         return np.flatnonzero(~(np.abs(numbers) <= GREATEST_NUMBER))
 
 
-Read = Callable[[Path, Roles, dict[str, bool]], Table]  # (file, roles, column -> is it a text) -> table
+Read = Callable[[Path, list[str], dict[str, bool]], Table]  # (file, columns, column -> is it a text) -> table
 
 
 def roles(path: Path, names: list[str], target: str | int, split: str | None, features: list[str] | None) -> Roles:
@@ -113,12 +113,12 @@ def load(
 
     Categories and classes are those of the training rows. DataError where another split's target has a new class.
     """
-    fitted = read(train, roles, {})
+    fitted = read(train, roles.names, {})
     parts: dict[str, Table] = {"train": fitted}
     if roles.split is not None:
         parts = _divide(fitted, roles.split)
     texts = {name: values.dtype == object for name, values in fitted.columns.items()}
-    without_split = roles._replace(split=None)
+    without_split = roles._replace(split=None).names
     for name, path in (("validation", validation), ("test", test)):
         if path is not None:
             if name in parts:
@@ -126,15 +126,19 @@ def load(
             parts[name] = read(Path(path).expanduser(), without_split, texts)
     found = {name: part.columns[roles.target] for name, part in parts.items()}
     encoded = targets.encode(found, kind, lambda name, row: parts[name].where(row, roles.target))
-    features = Encoder(parts["train"], roles.features)
-    examples = {name: Examples(features.encode(part, name), encoded.parts[name]) for name, part in parts.items()}
+    columns, notes = fit_columns(parts["train"], roles.features)
+    examples = {}
+    for name, part in parts.items():
+        inputs, unseen = encode(part, columns, name)
+        examples[name], notes = Examples(inputs, encoded.parts[name]), notes + unseen
     return Source(
         train=examples["train"],
         validation=examples.get("validation"),
         test=examples.get("test"),
         classes=encoded.classes,
+        form=Form(columns=columns),
         origin=origin,
-        notes=(*encoded.notes, *features.notes),
+        notes=(*encoded.notes, *notes),
     )
 
 
@@ -151,51 +155,51 @@ def _divide(table: Table, column: str) -> dict[str, Table]:
     return parts
 
 
-class Encoder:
-    """Feature columns as one matrix: numbers as they are, texts one-hot over the training categories."""
+def fit_columns(train: Table, features: list[str]) -> tuple[tuple[Column, ...], list[str]]:
+    """The columns of the inputs, texts with the categories of the training rows; and what is odd about them."""
+    columns, notes = [], []
+    for name in features:
+        values = train.columns[name]
+        if values.dtype != object:
+            columns.append(Column(name, None))
+            continue
+        categories = np.unique(values)
+        if len(categories) > GREATEST_CATEGORIES:
+            raise DataError(
+                f"{quote(train.path, 60)}: text column {quote(name)} has {len(categories)} different values",
+                "leave identifiers and free text out of dataset.features; decimal commas must become points",
+            )
+        if len(categories) > max(2, IDENTIFYING * len(values)):
+            notes.append(
+                f"text column {quote(name, 30)} has {len(categories)} different values in {len(values)} rows; "
+                f"is it an identifier? dataset.features can leave it out"
+            )
+        columns.append(Column(name, tuple(categories.tolist())))
+    return tuple(columns), notes
 
-    def __init__(self, train: Table, features: list[str]):
-        self.features = features
-        self.categories: dict[str, np.ndarray] = {}
-        self.notes: list[str] = []
-        for name in features:
-            values = train.columns[name]
-            if values.dtype == object:
-                categories = np.unique(values)
-                if len(categories) > GREATEST_CATEGORIES:
-                    raise DataError(
-                        f"{quote(train.path, 60)}: text column {quote(name)} has {len(categories)} different values",
-                        "leave identifiers and free text out of dataset.features; decimal commas must become points",
-                    )
-                if len(categories) > max(2, IDENTIFYING * len(values)):
-                    self.notes.append(
-                        f"text column {quote(name, 30)} has {len(categories)} different values in {len(values)} rows; "
-                        f"is it an identifier? dataset.features can leave it out"
-                    )
-                self.categories[name] = categories
-        self.width = sum(len(self.categories.get(name, "1")) for name in features)
 
-    def encode(self, table: Table, split: str) -> np.ndarray:
-        """-> (rows, width) float64: times and identifiers lose digits as float32 before they are standardized.
+def encode(table: Table, columns: tuple[Column, ...], split: str) -> tuple[np.ndarray, list[str]]:
+    """-> (rows, width): numbers as they are, texts one-hot over their categories; and notes.
 
-        A category that training never saw becomes zeros, and a note.
-        """
-        rows = len(table.places)
-        if rows * self.width > GREATEST_CELLS:
-            raise DataError(f"{quote(table.path, 60)}: {rows} rows of {self.width} inputs are too many for memory")
-        matrix, start = np.zeros((rows, self.width)), 0
-        for name in self.features:
-            values = table.columns[name]
-            if name not in self.categories:
-                matrix[:, start] = values
-                start += 1
-                continue
-            categories = self.categories[name]
-            places = np.minimum(np.searchsorted(categories, values), len(categories) - 1)
-            known = np.flatnonzero(categories[places] == values)
-            matrix[known, start + places[known]] = 1
-            start += len(categories)
-            if len(known) < rows:
-                unseen = f"{count(rows - len(known), 'row')} of {split} have a category of {quote(name, 30)}"
-                self.notes.append(f"{unseen} that training never saw; it is encoded as zeros")
-        return matrix
+    In float64: times and identifiers lose digits as float32 before they are standardized. A category that training
+    never saw becomes zeros, and a note.
+    """
+    rows, width = len(table.places), sum(1 if texts is None else len(texts) for _, texts in columns)
+    if rows * width > GREATEST_CELLS:
+        raise DataError(f"{quote(table.path, 60)}: {rows} rows of {width} inputs are too many for memory")
+    matrix, start, notes = np.zeros((rows, width)), 0, []
+    for name, texts in columns:
+        values = table.columns[name]
+        if texts is None:
+            matrix[:, start] = values
+            start += 1
+            continue
+        categories = np.array(texts, object)
+        places = np.minimum(np.searchsorted(categories, values), len(categories) - 1)
+        known = np.flatnonzero(categories[places] == values)
+        matrix[known, start + places[known]] = 1
+        start += len(categories)
+        if len(known) < rows:
+            unseen = f"{count(rows - len(known), 'row')} of {split} have a category of {quote(name, 30)}"
+            notes.append(f"{unseen} that training never saw; it is encoded as zeros")
+    return matrix, notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,6 +40,12 @@ def decide(prediction: Tensor) -> Tensor:
     return (prediction.squeeze(-1) > 0).long()
 
 
+def sigmoid(prediction: Tensor) -> Tensor:
+    """(batch, 2): of class 0 and of class 1, whose -log the logistic loss is."""
+    scores = widen(prediction)
+    return torch.cat([-scores, scores], -1).sigmoid()
+
+
 def zero_one(prediction: Tensor, batch: Batch) -> Tensor:
     """1 where the decision is wrong, 0 where it is right."""
     return (decide(prediction) != batch.targets).float()
@@ -49,7 +56,7 @@ def variance_of_signs(targets: np.ndarray) -> float:
     return 4 * share * (1 - share)
 
 
-LOGISTIC = MeanRisk("nats", 0.0, logistic, entropy_of_shares)
+LOGISTIC = MeanRisk("nats", 0.0, logistic, entropy_of_shares, probabilities=sigmoid)
 HINGE = MeanRisk("margin", 0.0, hinge, least_hinge)
 SQUARED_ERROR = MeanRisk("squared units", 0.0, squared_error, variance_of_signs)
 ZERO_ONE = MeanRisk("fraction", 0.0, zero_one, least_errors, decide)

@@ -23,6 +23,7 @@ class BitsPerNumber(NamedTuple):
     unit: str = "bits"
     floor: float | None = 0.0
     decide: None = None
+    probabilities: None = None
 
     def rows(self, prediction: Tensor, batch: Batch) -> Tensor:
         return prediction

@@ -16,6 +16,7 @@ class MeanRisk(NamedTuple):
     """The mean of a loss over the examples of a split; satisfies `protocols.Metric`.
 
     `decide` turns a prediction into class indices (batch,) int64; None where there is nothing to decide.
+    `probabilities` turns it into those of the classes, (batch, ..., classes); None where the loss does not judge any.
     """
 
     unit: str
@@ -23,6 +24,7 @@ class MeanRisk(NamedTuple):
     rows: Callable[[Tensor, Batch], Tensor]
     constant_risk: Callable[[np.ndarray], float | None]
     decide: Callable[[Tensor], Tensor] | None = None
+    probabilities: Callable[[Tensor], Tensor] | None = None
 
     def reduce(self, rows: np.ndarray) -> float:
         """One sum over all examples and one division, in float64: no mean of batch means."""

@@ -39,6 +39,7 @@ class MixtureScore(NamedTuple):
     score: Callable[[Tensor], Tensor]  # (batch, features) -> (batch,)
     reduce: Callable[[np.ndarray], float]
     decide: None = None
+    probabilities: None = None
 
     def rows(self, prediction: Tensor, batch: Batch) -> Tensor:
         return self.score(prediction)

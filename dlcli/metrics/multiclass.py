@@ -60,6 +60,16 @@ def decide(prediction: Tensor) -> Tensor:
     return prediction.argmax(-1)
 
 
+def softmax(prediction: Tensor) -> Tensor:
+    """The probabilities whose -log the cross-entropy is."""
+    return widen(prediction).softmax(-1)
+
+
+def sigmoid_each(prediction: Tensor) -> Tensor:
+    """Of "this class or another", for each class by itself: they need not sum to 1."""
+    return widen(prediction).sigmoid()
+
+
 def zero_one(prediction: Tensor, batch: Batch) -> Tensor:
     """1 where the decision is wrong, 0 where it is right."""
     return (decide(prediction) != batch.targets).float()
@@ -108,9 +118,9 @@ def least_errors(targets: np.ndarray) -> float:
     return float(1 - shares(targets).max())
 
 
-CROSS_ENTROPY = MeanRisk("nats", 0.0, cross_entropy, entropy_of_shares)
+CROSS_ENTROPY = MeanRisk("nats", 0.0, cross_entropy, entropy_of_shares, probabilities=softmax)
 SQUARED_ERROR = MeanRisk("squared units", 0.0, squared_error, gini)
 HINGE = MeanRisk("margin", 0.0, hinge, least_hinge)
-LOGISTIC_EACH = MeanRisk("nats", 0.0, logistic_each, binary_entropies)
+LOGISTIC_EACH = MeanRisk("nats", 0.0, logistic_each, binary_entropies, probabilities=sigmoid_each)
 HINGE_EACH = MeanRisk("margin", 0.0, hinge_each, least_hinge_each)
 ZERO_ONE = MeanRisk("fraction", 0.0, zero_one, least_errors, decide)

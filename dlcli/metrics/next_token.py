@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dlcli.metrics.mean import MeanRisk, widen
-from dlcli.metrics.multiclass import entropy_of_shares, least_errors
+from dlcli.metrics.multiclass import entropy_of_shares, least_errors, softmax
 from dlcli.protocols import Batch
 
 
@@ -60,6 +60,7 @@ class Perplexity(NamedTuple):
     floor: float | None = 1.0
     rows: Callable[[Tensor, Batch], Tensor] = cross_entropy
     decide: None = None
+    probabilities: None = None
 
     def reduce(self, rows: np.ndarray) -> float:
         return math.exp(np.mean(rows, dtype=np.float64))
@@ -78,6 +79,7 @@ class BitsPerCharacter(NamedTuple):
     unit: str = "bits"
     floor: float | None = 0.0
     decide: None = None
+    probabilities: None = None
 
     def rows(self, prediction: Tensor, batch: Batch) -> Tensor:
         """(batch, 2): nats and characters of each sequence."""
@@ -93,7 +95,9 @@ class BitsPerCharacter(NamedTuple):
         return None
 
 
-CROSS_ENTROPY = MeanRisk("nats per token", 0.0, cross_entropy, at_each_position(entropy_of_shares))
+CROSS_ENTROPY = MeanRisk(
+    "nats per token", 0.0, cross_entropy, at_each_position(entropy_of_shares), probabilities=softmax
+)
 ZERO_ONE = MeanRisk("share of tokens", 0.0, zero_one, at_each_position(least_errors))
 PERPLEXITY = Perplexity()
 

@@ -31,6 +31,7 @@ class TwoSamples(NamedTuple):
     compare: Callable[[np.ndarray, np.ndarray], float]  # (drawn (n, k), given (n, k)) -> number
     features: Features
     decide: None = None
+    probabilities: None = None
 
     def rows(self, prediction: Tensor, batch: Batch) -> Tensor:
         """prediction: (batch, *shape), drawn examples. -> (batch, 2 * features)."""

@@ -8,7 +8,7 @@ from dlcli.errors import DataError
 
 
 def shape(of, layout="auto", dtype=float):
-    arranged, _ = arrange({"train": np.zeros((2, *of), dtype)}, layout)
+    arranged, _, _ = arrange({"train": np.zeros((2, *of), dtype)}, layout)
     return arranged["train"].shape[1:]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import OneHotEncoder
 
-from dlcli.datasets.table import Encoder, Table, load, roles, unusable
+from dlcli.datasets.table import Table, encode, fit_columns, load, roles, unusable
 from dlcli.errors import DataError
 
 PATH = Path("my.table")
@@ -24,18 +24,19 @@ def test_one_hot_agrees_with_scikit_learn():
     reference = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     stacked = [np.stack([part.columns["a"], part.columns["b"]], 1) for part in (train, test)]
     reference.fit(stacked[0])
-    encoder = Encoder(train, ["a", "b"])
+    columns, _ = fit_columns(train, ["a", "b"])
     for part, rows in zip((train, test), stacked, strict=True):
-        assert np.array_equal(encoder.encode(part, "test"), reference.transform(rows))
+        assert np.array_equal(encode(part, columns, "test")[0], reference.transform(rows))
 
 
 def test_large_numbers_keep_their_digits_until_they_are_standardized():
     times = [1.7e9 + i for i in range(4)]
-    assert Encoder(table(t=times), ["t"]).encode(table(t=times), "train")[:, 0].tolist() == times
+    columns, _ = fit_columns(table(t=times), ["t"])
+    assert encode(table(t=times), columns, "train")[0][:, 0].tolist() == times
 
 
 def test_a_text_column_of_identifiers_gets_a_note():
-    (note,) = Encoder(table(name=["ann", "bob", "eve", "joe"]), ["name"]).notes
+    _, (note,) = fit_columns(table(name=["ann", "bob", "eve", "joe"]), ["name"])
     assert note.startswith("text column 'name' has 4 different values in 4 rows; is it an identifier?")
 
 
