@@ -40,8 +40,8 @@ def conclude(
         refuse_nonfinite(evaluated)
         keep_rows(directory, evaluated)
     with spending(run, "decomposition"):
-        ladder = climb(run, config, directory, evaluated.rows["train"], stopped)
         pool = Pool(run, config, keys(run, config))
+        ladder = climb(run, config, directory, pool, evaluated.rows["train"], stopped)
         parts = {} if run.task.undefined else decompose_metrics(run, config, evaluated, ladder, pool)
         keep_witnesses(directory, ladder.rungs, parts)
     risks = risk_estimates(run, evaluated, parts)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dlcli import build
 from dlcli.conclusion.effort import Work, evaluations_for, work
 from dlcli.conclusion.exact import Exact, architecture, exact_member, margins
+from dlcli.conclusion.pool import Known, Pool, Relation
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.polish import NO_PENALTY, Penalty, polish
@@ -49,10 +50,10 @@ class Ladder(NamedTuple):
 
 
 def climb(
-    run: Run, config: Config, directory: RunDirectory, own: dict[str, Any], stopped: Callable[[], bool]
+    run: Run, config: Config, directory: RunDirectory, pool: Pool, own: dict[str, Any], stopped: Callable[[], bool]
 ) -> Ladder:
-    """Everything that the budget allows. own: rows of the run's own weights over the training set. Nothing here moves
-    `run.model`.
+    """Everything that the budget allows. pool: what earlier runs have left. own: rows of the run's own weights over the
+    training set. Nothing here moves `run.model`.
     """
     budget = config["decompose"]["budget"]
     first = witness(ITSELF, run.model, run.task, run.data.train, own)
@@ -66,7 +67,7 @@ def climb(
     if budget == "quick" or (found is not None and found.closed):
         objective = None if budget == "quick" else own_objective(run, config, price, stopped)
         return Ladder(rungs, found, objective)
-    extend(run, rungs, timed(standard(run, config, price, best(rungs), stopped)))
+    extend(run, rungs, timed(standard(run, config, price, list(rungs), pool, stopped)))
     if budget == "exhaustive":
         extend(run, rungs, timed(exhaustive(run, config, price, list(rungs), stopped)))
     objective = own_objective(run, config, price, stopped)
@@ -138,12 +139,23 @@ def best_weights(run: Run, directory: RunDirectory) -> dict[str, dict[str, Tenso
     return {"best on validation": checkpoint.load(path, checkpoint.expect(run.tensors())).tensors["model"]}
 
 
-def standard(run: Run, config: Config, price: Work, start: Witness, stopped: Callable[[], bool]) -> Iterator[Witness]:
-    """Full-batch minimization from the best rung so far, from a narrower member, and from fresh initial weights."""
-    model = loaded(run, start)
-    yield from polished(run, model, evaluations_for(STANDARD["polish"], price), start.method, stopped)
-    yield from grown(run, config, price, stopped)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+def standard(
+    run: Run, config: Config, price: Work, rungs: list[Witness], pool: Pool, stopped: Callable[[], bool]
+) -> Iterator[Witness]:
+    """Full-batch minimization from the best member so far, from smaller ones, and from fresh initial weights."""
+    known = pool.best("the class itself")
+    if known is not None:
+        model = copy_of(run.model)
+        model.load_state_dict(known.state)
+        found = witness(f"earlier runs: {known.words}", model, run.task, run.data.train)
+        if found.sha256 not in {rung.sha256 for rung in rungs}:
+            rungs.append(found)
+            yield found
+    start = best(rungs)
+    polishing = evaluations_for(STANDARD["polish"], price)
+    yield from polished(run, loaded(run, start), polishing, start.method, stopped)
+    yield from grown(run, config, price, pool, stopped)
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
     count = MANY if parameters <= SMALL else FEW
     yield from restarts(run, config, price, range(count), STANDARD["restarts"] / count, stopped)
 
@@ -202,30 +214,37 @@ def fresh(run: Run, config: Config, number: int, **changes: Any) -> nn.Module:
     return build.build_model(config, run.task.spec, run.data).to(run.device).eval()
 
 
-def grown(run: Run, config: Config, price: Work, stopped: Callable[[], bool]) -> Iterator[Witness]:
-    """A narrower and a shallower member, trained and polished, put into the class as the same function, and polished on
-    with the units that this adds: nested classes do not get worse.
+def grown(run: Run, config: Config, price: Work, pool: Pool, stopped: Callable[[], bool]) -> Iterator[Witness]:
+    """The best narrower and the best shallower member of earlier runs, or one that is trained here, put into the class
+    as the same function, and polished on with the units that this adds: nested classes do not get worse.
     """
     hidden = architecture(run).hidden
-    smaller = [{"width": hidden[0] // 2}] if hidden and hidden[0] > 1 else []
-    if architecture(run).deepens and len(hidden) > 1:
-        smaller.append({"depth": len(hidden) - 1})
-    for number, changes in enumerate(smaller):
+    smaller: dict[Relation, dict[str, int]] = {}
+    if hidden and hidden[0] > 1:
+        smaller["narrower"] = {"width": hidden[0] // 2}
+    if architecture(run).rectified and len(hidden) > 1:
+        smaller["shallower"] = {"depth": len(hidden) - 1}
+    for number, (relation, changes) in enumerate(smaller.items()):
         if stopped():
             return
-        seed, share = MANY + FEW + number, STANDARD["narrower"]
-        start = fresh(run, config, seed, **changes)
-        steps = int(share / 2 * price.effort / price.step)
-        continue_training(start, run, build.reference_optimizer(), steps, stopped)
-        evaluations = evaluations_for(share, price)
-        if evaluations >= FEWEST:
-            polish(start, run.task, run.data.train, evaluations, stopped)
+        seed = MANY + FEW + number
+        found = pool.best(relation) or trained(run, config, price, seed, changes, stopped)
         model = fresh(run, config, seed)
-        model.embed(start.state_dict())
-        words = ", ".join(f"{name} {value}" for name, value in changes.items())
-        name = f"member of {words}, embedded"
+        model.embed(found.state)
+        name = f"{relation} member embedded: {found.words}"
         yield witness(name, model, run.task, run.data.train)
-        yield from polished(run, model, evaluations, name, stopped)
+        yield from polished(run, model, evaluations_for(STANDARD["narrower"], price), name, stopped)
+
+
+def trained(
+    run: Run, config: Config, price: Work, seed: int, changes: dict[str, int], stopped: Callable[[], bool]
+) -> Known:
+    """A member of the class beside the run's, with `changes` of its settings."""
+    model, share = fresh(run, config, seed, **changes), STANDARD["narrower"]
+    continue_training(model, run, build.reference_optimizer(), int(share / 2 * price.effort / price.step), stopped)
+    if evaluations_for(share, price) >= FEWEST:
+        polish(model, run.task, run.data.train, evaluations_for(share, price), stopped)
+    return Known(dict(model.state_dict()), ", ".join(f"{name} {value}" for name, value in changes.items()))
 
 
 def loaded(run: Run, rung: Witness) -> nn.Module:

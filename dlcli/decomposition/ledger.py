@@ -104,6 +104,16 @@ class Ledger:
             ).fetchone()
         return None if row is None else member(row)
 
+    def witnesses(self, function_class: str, data: str, loss: str) -> list[Member]:
+        """The members of exactly this class whose weights were left, the best first; each weights once."""
+        query = (
+            f"SELECT {COLUMNS}, min(risk) FROM members WHERE class = ? AND data = ? AND loss = ? AND witness != '' "
+            "GROUP BY witness ORDER BY risk, rowid"
+        )
+        with self.reading() as connection:
+            rows = [] if connection is None else connection.execute(query, (function_class, data, loss)).fetchall()
+        return [member(row[:8]) for row in rows]
+
     def bound(self, function_class: str, data: str, loss: str) -> Bound | None:
         """The same as an upper bound of min_F L_tr, with the ledger's version in its evidence."""
         version = self.version

@@ -48,7 +48,7 @@ def architecture(body: list[nn.Module], activation: str, width: int, depth: int)
     if any(type(module) not in plain for module in body):
         return UNKNOWN
     return Architecture(
-        hidden=(width,) * depth, breakpoints=PIECEWISE_LINEAR.get(activation), deepens=activation == "relu"
+        hidden=(width,) * depth, breakpoints=PIECEWISE_LINEAR.get(activation), rectified=activation == "relu"
     )
 
 
