@@ -6,6 +6,8 @@ store both by position.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -30,18 +32,18 @@ class FlatParameters:
         assert len({(leaf.dtype, leaf.device) for leaf in self.leaves}) <= 1, "parameters differ in type or device"
         like = self.leaves[0].detach() if self.leaves else torch.empty(0)
         size = sum(leaf.numel() for leaf in self.leaves)
-        self.weights = like.new_empty(size)
-        self.gradients = like.new_zeros(size)
-        self.matrices: list[tuple[Tensor, Tensor]] = []
         self.matrices_size = sum(leaf.numel() for leaf in self.leaves if leaf.dim() >= 2)
-        start = 0
-        for leaf in self.leaves:
-            weight, gradient = _view(self.weights, leaf, start), _view(self.gradients, leaf, start)
+        self.move(like.new_empty(size), like.new_zeros(size))
+
+    def move(self, weights: Tensor, gradients: Tensor) -> None:
+        """Lie in these vectors, (size,) each, from now on, with the values that the parameters have."""
+        self.weights, self.gradients = weights, gradients
+        self.matrices: list[tuple[Tensor, Tensor]] = []
+        for leaf, (weight, gradient) in zip(self.leaves, _pairs(weights, gradients, self.leaves), strict=True):
             weight.copy_(leaf.detach())
             leaf.data, leaf.grad = weight, gradient
             if leaf.dim() >= 2:
                 self.matrices.append((weight, gradient))
-            start += leaf.numel()
 
     def zero(self) -> None:
         """Forget the last batch; the views stay in place."""
@@ -53,7 +55,38 @@ class FlatParameters:
         return {n: _view(vector, leaf, start) for n, leaf, start in zip(self.names, self.leaves, starts, strict=True)}
 
 
+class StackedParameters:
+    """The parameters of several runs of one layout as the rows of one matrix, in which each run's own then lie.
+
+    `leaves` has one tensor (runs, *shape) for each parameter; their gradients are views of `gradients`.
+    """
+
+    def __init__(self, members: Sequence[FlatParameters]):
+        first = members[0]
+        self.names = first.names
+        self.weights = torch.stack([member.weights for member in members])  # (runs, size)
+        self.gradients = torch.zeros_like(self.weights)
+        self.leaves = []
+        for weight, gradient in _pairs(self.weights, self.gradients, first.leaves):
+            weight.requires_grad_().grad = gradient
+            self.leaves.append(weight)
+        for member, weights, gradients in zip(members, self.weights, self.gradients, strict=True):
+            member.move(weights, gradients)
+
+    def zero(self) -> None:
+        self.gradients.zero_()
+
+
+def _pairs(weights: Tensor, gradients: Tensor, leaves: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each leaf's part of both, one leaf behind the other."""
+    start = 0
+    for leaf in leaves:
+        yield _view(weights, leaf, start), _view(gradients, leaf, start)
+        start += leaf.numel()
+
+
 def _view(vector: Tensor, leaf: Tensor, start: int) -> Tensor:
-    """The numbers of `vector` from `start` on, in the shape and the memory format of `leaf`."""
+    """The numbers of `vector` (..., size) from `start` on, in the shape (..., *shape) and memory format of `leaf`."""
     strides = torch.empty_like(leaf, device="meta").stride()  # dense: what `leaf` has, without gaps or overlaps
-    return vector.as_strided(leaf.shape, strides, vector.storage_offset() + start)
+    runs, between = vector.shape[:-1], vector.stride()[:-1]
+    return vector.as_strided((*runs, *leaf.shape), (*between, *strides), vector.storage_offset() + start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -23,42 +23,64 @@ def take_step(run: Run) -> dict[str, float | Tensor]:
     reading one waits for the whole queue. Raises Diverged if the loss, the gradient (both before the update) or a
     weight (after it) is not finite; on an accelerator whoever reads the numbers does that, and no such weight is saved.
     """
-    step = run.state.step
-    batch = run.data.train.batch(run.batches.indices(step))
-    if run.augment is not None:
-        generator = run.generator(stream(run.seed, "augmentation", step))
-        batch = batch._replace(inputs=run.augment(batch.inputs, generator))
+    step, batch = run.state.step, augmented(run, run.data.train.batch(run.batches.indices(run.state.step)))
     measured = {}
     for turn, learner in enumerate(run.learners):
-        if (step + 1) % learner.phase.every:
-            continue
-        name = learner.phase.name
-        taken = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn))
-        if taken is None:
-            measured[f"{name}/skipped"] = 1
-        else:
-            measured[f"{name}/running_loss"], measured[f"{name}/gradient_norm"] = taken
+        if (step + 1) % learner.phase.every == 0:
+            taken = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn))
+            measured |= named(learner.phase.name, taken)
     return measured
+
+
+def named(phase: str, taken: tuple[float | Tensor, float | Tensor] | None) -> dict[str, float | Tensor]:
+    """What a turn is logged as."""
+    if taken is None:
+        return {f"{phase}/skipped": 1}
+    return {f"{phase}/running_loss": taken[0], f"{phase}/gradient_norm": taken[1]}
+
+
+def augmented(run: Run, batch: Batch) -> Batch:
+    """The batch of the step to come, as the run sees it."""
+    if run.augment is None:
+        return batch
+    generator = run.generator(stream(run.seed, "augmentation", run.state.step))
+    return batch._replace(inputs=run.augment(batch.inputs, generator))
 
 
 def take_turn(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[float | Tensor, float | Tensor] | None:
     """One update of one phase; loss and gradient norm before it. None: the turn was skipped, changing nothing."""
-    parameters, may_skip = learner.parameters, run.training.on_nonfinite == "skip"
-    buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()] if may_skip else []
+    buffers = spoilt_by_a_skip(run)
 
     def again() -> Tensor:
         return loss_and_gradients(run, learner, batch, noise)[0]
 
     loss, norm = (read(run, value) for value in loss_and_gradients(run, learner, batch, noise))
-    if may_skip and not (math.isfinite(loss) and math.isfinite(norm)):
+    return follow(run, learner, loss, norm, again, buffers)
+
+
+def follow(
+    run: Run,
+    learner: Learner,
+    loss: float | Tensor,
+    norm: float | Tensor,
+    again: Callable[[], Tensor],
+    buffers: list[tuple[Tensor, Tensor]],
+) -> tuple[float | Tensor, float | Tensor] | None:
+    """Move by the gradients that lie in `learner.parameters`, or leave the turn out; loss and norm are theirs."""
+    if run.training.on_nonfinite == "skip" and not (math.isfinite(loss) and math.isfinite(norm)):
         skip_turn(run, learner, buffers)
         return None
     run.state.skipped_in_a_row = 0
     refuse_nonfinite(run, learner, "loss", loss)
     refuse_nonfinite(run, learner, "gradient", norm)
-    learner.optimizer.update(parameters, learner.memory, run.lr(learner), again)
-    refuse_nonfinite(run, learner, "weight", read(run, parameters.weights.sum()))
+    learner.optimizer.update(learner.parameters, learner.memory, run.lr(learner), again)
+    refuse_nonfinite(run, learner, "weight", read(run, learner.parameters.weights.sum()))
     return loss, norm
+
+
+def spoilt_by_a_skip(run: Run) -> list[tuple[Tensor, Tensor]]:
+    """(buffer, copy) of what a forward pass changes, where it may have to be put back."""
+    return [(buffer, buffer.clone()) for buffer in run.model.buffers()] if run.training.on_nonfinite == "skip" else []
 
 
 def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[Tensor, Tensor]:
@@ -76,12 +98,17 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
             loss = learner.phase.loss(run.model, part, FreshNoise(len(part.inputs), run.device))
             if share < 1:
                 loss = loss * share
-        loss.backward(inputs=parameters.leaves)
+        differentiate(loss, parameters.leaves)
         total = loss.detach() if total is None else total + loss.detach()
     norm = torch.dot(parameters.gradients, parameters.gradients).sqrt()
     if run.training.clip_norm is not None:
         parameters.gradients.mul_((run.training.clip_norm / (norm + 1e-6)).clamp(max=1.0))
     return total, norm
+
+
+def differentiate(loss: Tensor, leaves: list[Tensor]) -> None:
+    """Add the gradients of `loss` to those that the leaves have, which are views of one vector."""
+    loss.backward(inputs=leaves)
 
 
 def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Batch, float]]:
