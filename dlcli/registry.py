@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,6 +149,14 @@ def load_plugin(module: str) -> None:
     if file is None:
         raise UsageError(f"the plugin {module!r} is a folder without __init__.py", "name a module in it: FOLDER.MODULE")
     PLUGINS.extend(entries(Path(file), module))
+
+
+def load_plugins(modules: Sequence[str]) -> None:
+    """Modules are found where Python finds them, the current folder included."""
+    if modules and "" not in sys.path:
+        sys.path.insert(0, "")
+    for module in modules:
+        load_plugin(module)
 
 
 def build(group: str, section: dict[str, Any], **supplied: Any) -> Any:

@@ -19,6 +19,7 @@ from dlcli.errors import UsageError
 TARGETS = {
     "launcher": {
         "hydra_plugins.dlcli.SerialLauncher",
+        "hydra_plugins.dlcli.process.ProcessLauncher",
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
         "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
     },

@@ -83,12 +83,4 @@ def add_plugins(parser: ArgumentParser) -> None:
 
 
 def load_plugins(arguments: Namespace) -> None:
-    """Modules are found where Python finds them, the current folder included."""
-    import_plugins(arguments.plugin)
-
-
-def import_plugins(modules: Sequence[str]) -> None:
-    if modules and "" not in sys.path:
-        sys.path.insert(0, "")
-    for module in modules:
-        registry.load_plugin(module)
+    registry.load_plugins(arguments.plugin)

@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     from dlcli.datasets.official import cache_folder
-    from dlcli.training import device
+    from dlcli.training import cores, device
     from dlcli.training.environment import environment
 
     facts = environment(str(device.choose("auto", "fp32")), 0)
@@ -29,7 +29,7 @@ def run(arguments: Namespace) -> int:
     line("python", f"{facts['python']} on {platform.platform()}")
     for name, version in facts["libraries"].items():
         line(name, version or "not installed")
-    line("device", f"{facts['device']} ({device.allowed_cores()} cores, {device.free_cores()} free now)")
+    line("device", f"{facts['device']} ({cores.allowed_cores()} cores, {cores.free_cores()} free now)")
     line("configs", ", then ".join(str(folder) for folder in configs.folders.search(None)))
     line("data", f"downloads are kept in {cache_folder()}")
     root = arguments.output_root.absolute()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ def carry_out(sweep: configs.Sweep, root: Path, plugins: Sequence[str]) -> int:
     from hydra.core.plugins import Plugins
     from hydra.types import HydraContext
 
+    from dlcli.sweeps.task import SweepTask
     from dlcli.training.lock import Lock
     from dlcli.training.tracker import tensorboard_command
 
@@ -70,32 +71,13 @@ def carry_out(sweep: configs.Sweep, root: Path, plugins: Sequence[str]) -> int:
         shown = configs.shown(root)
         print(f"sweep  {len(sweep.jobs)} jobs in {shown}\nwatch  {tensorboard_command(shown)}", flush=True)
         context = HydraContext(config_loader=sweep.loader, callbacks=Callbacks())
-        task = partial(job, root=root, total=len(sweep.jobs), plugins=tuple(plugins))
+        task = SweepTask(root, len(sweep.jobs), tuple(sys.argv), tuple(plugins))
         sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=sweep.master)
         batches = sweeper.sweep(arguments=sweep.arguments)
     finally:
         lock.release()
     outcomes = [ended.return_value for batch in batches for ended in batch]
     return conclude(root, outcomes)
-
-
-def job(config: Any, *, root: Path, total: int, plugins: Sequence[str]) -> Any:
-    """One job, in whatever process the launcher runs it."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from dlcli import sweeps
-    from dlcli.errors import Interrupted
-    from dlcli.verbs.arguments import import_plugins
-
-    import_plugins(plugins)
-    node = HydraConfig.get()
-    folder, number = Path(node.runtime.output_dir), node.job.num + 1
-    try:
-        outcome = sweeps.run_job(folder, configs.plain_checked(config))
-    except Interrupted as fault:
-        raise sweeps.interrupted(root, total - number + 1, fault) from None
-    print(sweeps.line(number, total, outcome, folder), flush=True)
-    return outcome
 
 
 def conclude(root: Path, outcomes: Sequence[Any]) -> int:

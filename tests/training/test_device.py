@@ -16,15 +16,6 @@ def bare(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
-@pytest.fixture
-def quiet(monkeypatch):
-    """Eight cores, nothing running."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
-    monkeypatch.setattr(device, "CGROUP_QUOTA", device.Path("/nonexistent"))
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_auto_is_the_cpu_where_there_is_nothing_else(bare, precision):
     assert device.choose("auto", precision) == torch.device("cpu")
@@ -61,25 +52,6 @@ def test_bf16_that_is_not_supported_is_a_usage_error(bare, monkeypatch):
     monkeypatch.setattr(device, "_has_bfloat16", lambda chosen: False)
     with pytest.raises(UsageError, match="bf16 is not supported by this cpu device"):
         device.choose("cpu", "bf16")
-
-
-@pytest.mark.parametrize(("load", "free"), [(0.0, 8), (0.4, 8), (3.2, 5), (7.0, 1), (50.0, 1)])
-def test_cores_that_others_use_are_left_to_them(quiet, monkeypatch, load, free):
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
-    assert device.free_cores() == free
-
-
-@pytest.mark.parametrize(("quota", "cores"), [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("", 8)])
-def test_the_quota_of_a_container_counts(quiet, monkeypatch, tmp_path, quota, cores):
-    (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(device, "CGROUP_QUOTA", tmp_path / "cpu.max")
-    assert device.allowed_cores() == cores
-
-
-@pytest.mark.parametrize(("wish", "free"), [("2", 2), ("64", 8), ("0", 1), ("4,2", 8), ("", 8)])
-def test_the_wish_of_the_shell_is_a_limit(quiet, monkeypatch, wish, free):
-    monkeypatch.setenv("OMP_NUM_THREADS", wish)
-    assert device.free_cores() == free
 
 
 def test_a_number_of_threads_is_taken_as_it_is():

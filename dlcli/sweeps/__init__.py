@@ -1,16 +1,18 @@
-"""The jobs of a sweep, each in its own directory: run, resumed or left alone, and never lost to another's failure."""
+"""The jobs of a sweep, each in its own directory: run, resumed or left alone, and never lost to another's failure.
+
+A job is plain data and its outcome is too, so that both travel to any process and machine. Launchers differ in where a
+job is carried out, and in nothing else.
+"""
 
 from __future__ import annotations
 
 import shlex
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dlcli import config as configs
-from dlcli import session
+from dlcli import registry
 from dlcli.errors import DlcliError, Interrupted
 from dlcli.report.summary import read_object
 from dlcli.training.directory import RunDirectory
@@ -20,26 +22,46 @@ from dlcli.training.signals import Stop
 LAST_REASON = 300  # characters of a failure that are carried to the table; train.log has the rest
 
 
+class Job(NamedTuple):
+    """One run of a sweep, and all that a process needs to carry it out."""
+
+    number: int  # from 1
+    folder: str  # absolute; every process that works on the sweep sees it
+    config: dict[str, Any]  # checked
+    argv: tuple[str, ...]  # of the sweep, for command.txt
+    plugins: tuple[str, ...]
+
+
 class Outcome(NamedTuple):
     """How a job ended."""
 
-    folder: str
-    state: Literal["done", "failed"]
+    folder: str  # its name within the sweep
+    state: Literal["done", "failed", "stopped"]  # stopped: by a signal, with a checkpoint
     seconds: float
     reason: str = ""
 
 
-def run_job(folder: Path, config: dict[str, Any]) -> Outcome:
+def carry_out(job: Job) -> Outcome:
+    """`run_job` for a process of its own, where a signal ends this job alone."""
+    started = time.perf_counter()
+    try:
+        return run_job(job)
+    except Interrupted as fault:
+        return Outcome(Path(job.folder).name, "stopped", time.perf_counter() - started, fault.message[:LAST_REASON])
+
+
+def run_job(job: Job) -> Outcome:
     """Bring the run of one job to its end, wherever it stands. Raises Interrupted, so that a sweep stops with its job.
 
     A finished run is left as it is; one with a checkpoint goes on from there, under the configuration it has.
     """
-    started = time.perf_counter()
+    folder, started = Path(job.folder), time.perf_counter()
     try:
+        registry.load_plugins(job.plugins)
         folder.mkdir(parents=True, exist_ok=True)
         with Stop() as stop, RunDirectory(folder) as directory:
             if not is_complete(folder):
-                train_or_resume(directory, config, stop)
+                train_or_resume(directory, job, stop)
     except Interrupted:
         raise
     except DlcliError as fault:
@@ -51,13 +73,15 @@ def run_job(folder: Path, config: dict[str, Any]) -> Outcome:
     return Outcome(folder.name, "done", time.perf_counter() - started)
 
 
-def train_or_resume(directory: RunDirectory, config: dict[str, Any], stop: Stop) -> None:
+def train_or_resume(directory: RunDirectory, job: Job, stop: Stop) -> None:
+    from dlcli import session  # imports torch: a second that a process which only watches the jobs of others is spared
+
     quiet = ProgressDisplay(lines=False)  # the sweep prints one line per job
     saved = directory.path / "config.yaml"
     if (directory.path / "environment.json").is_file() and saved.is_file():
-        session.resume(directory, configs.load_saved(saved), sys.argv, stop, quiet)
+        session.resume(directory, configs.load_saved(saved), job.argv, stop, quiet)
     else:
-        session.train_in(directory, config, sys.argv, stop, quiet)
+        session.train_in(directory, job.config, job.argv, stop, quiet)
 
 
 def is_complete(folder: Path) -> bool:
@@ -69,8 +93,8 @@ def is_complete(folder: Path) -> bool:
 def line(number: int, total: int, outcome: Outcome, folder: Path) -> str:
     """One job in one line, for whoever watches."""
     head = f"[{number}/{total}] {outcome.folder}"
-    if outcome.state == "failed":
-        return f"{head}  FAILED: {outcome.reason}"
+    if outcome.state != "done":
+        return f"{head}  {outcome.state.upper()}: {outcome.reason}"
     risks = read_object(folder / "summary.json")["risks"]
     shown = "  ".join(
         f"{split} {name} {risks[split][name]['value']:.4g}" for name in risks["train"] for split in ("train", "test")
@@ -81,7 +105,3 @@ def line(number: int, total: int, outcome: Outcome, folder: Path) -> str:
 def interrupted(root: Path, left: int, fault: Interrupted) -> Interrupted:
     hint = f"continue with: dlcli resume {shlex.quote(str(root))}"
     return Interrupted(f"{fault.message}; {left} jobs of the sweep are left", hint, fault.exit_code - 128)
-
-
-def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.state == "failed"]

@@ -1,0 +1,106 @@
+"""Jobs as processes of this machine: whatever one of them does, the others and their memory know nothing of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import NamedTuple
+
+from dlcli.sweeps import Job, Outcome, carry_out
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # more of them, times the jobs, only get in their way
+MEMORY = "; by somebody, or by the system for want of memory"
+
+
+class Started(NamedTuple):
+    job: Job
+    process: multiprocessing.process.BaseProcess
+    answer: Connection
+    share: str | None  # of the GPUs
+
+    def __hash__(self) -> int:
+        return hash(self.job.number)
+
+
+class Processes:
+    """Satisfies `dispatch.Place`. On CPUs a job is forked from a server that has imported torch and done nothing else;
+    where there are GPUs it is a fresh interpreter, which sees its own GPU from before torch is imported.
+    """
+
+    def __init__(self, slots: int, gpus: Sequence[str] = ()):
+        """gpus: a share of one for each job that is to run at once; none: the jobs run on CPUs."""
+        self.slots = min(slots, len(gpus)) if gpus else slots
+        self._free = list(gpus)
+        self._context = multiprocessing.get_context("spawn" if gpus else "forkserver")
+        if not gpus:
+            self._context.set_forkserver_preload(["dlcli.sweeps.warm"])
+
+    def start(self, job: Job) -> Started:
+        ours, theirs = self._context.Pipe(duplex=False)
+        share = self._free.pop(0) if self._free else None
+        process = self._context.Process(target=work, args=(job, theirs), name=f"job {job.number}")
+        with environment(ONE_THREAD if share is None else ONE_THREAD | {"CUDA_VISIBLE_DEVICES": share}):
+            process.start()
+        theirs.close()  # so that ours ends where the process does
+        return Started(job, process, ours, share)
+
+    def wait(self, running: Sequence[Started], seconds: float) -> list[Started]:
+        ended = wait([each.process.sentinel for each in running], seconds)
+        return [each for each in running if each.process.sentinel in ended]
+
+    def outcome(self, ended: Started) -> Outcome:
+        ended.process.join()
+        if ended.share is not None:
+            self._free.append(ended.share)
+        with ended.answer, suppress(EOFError):
+            return ended.answer.recv()
+        return Outcome(Path(ended.job.folder).name, "failed", 0.0, reason(ended.process.exitcode))
+
+    def stop(self, running: Started, at_once: bool) -> None:
+        (running.process.kill if at_once else running.process.terminate)()
+
+
+def work(job: Job, answer: Connection) -> None:
+    """The life of the process. Everything that libraries print goes to train.log."""
+    os.setpgid(0, 0)  # Ctrl-C at the terminal is for the sweep, which then stops its jobs
+    threading.Thread(target=end_with_the_sweep, daemon=True).start()
+    Path(job.folder).mkdir(parents=True, exist_ok=True)
+    with open(Path(job.folder) / "train.log", "ab", buffering=0) as log:  # noqa: PTH123
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    answer.send(carry_out(job))
+
+
+def end_with_the_sweep() -> None:
+    """If the sweep is killed its jobs stop, with a checkpoint."""
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def environment(added: dict[str, str]) -> Iterator[None]:
+    """What a process that is started meanwhile finds in its environment."""
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def reason(code: int) -> str:
+    """Why a process ended that has not said so itself."""
+    if code >= 0:
+        return f"its process ended with exit code {code}, see train.log"
+    name = signal.Signals(-code).name
+    return f"killed by signal {-code} ({name}){MEMORY if name == 'SIGKILL' else ''}"

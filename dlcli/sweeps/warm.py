@@ -1,0 +1,19 @@
+"""What the server of `hydra/launcher=process` does once, so that no job has to do it again after its fork."""
+
+import gc
+
+import matplotlib.backends.backend_agg
+import matplotlib.figure  # noqa: F401
+import sklearn.datasets  # noqa: F401  the small data sets
+from PIL import Image
+
+from dlcli import (
+    registry,
+    session,  # noqa: F401  torch
+)
+
+Image.preinit()
+for group in registry.FOLDERS:
+    registry.catalogue(group)
+gc.collect()
+gc.freeze()  # the collector of a fork would else write into every page that it shares

@@ -1,0 +1,30 @@
+"""`hydra/launcher=process`: each job of a sweep in a process of its own on this machine, several at once."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra_plugins.dlcli.parallel import ParallelLauncher
+
+
+class ProcessLauncher(ParallelLauncher):
+    def __init__(self, slots: int | str, per_gpu: int):
+        self.slots, self.per_gpu = slots, per_gpu
+
+    def place(self, jobs: Sequence[Any]) -> Any:
+        from dlcli.sweeps.processes import Processes
+        from dlcli.training.cores import allowed_cores
+
+        gpus = visible_gpus() if any(job.config["training"]["device"] in ("auto", "cuda") for job in jobs) else []
+        shares = gpus * self.per_gpu
+        slots = (len(shares) or allowed_cores()) if self.slots == "auto" else self.slots
+        return Processes(slots, shares)
+
+
+def visible_gpus() -> list[str]:
+    """The names of this machine's GPUs for CUDA_VISIBLE_DEVICES, asked without torch and without touching one."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]

@@ -1,0 +1,104 @@
+"""Sweeps whose jobs are processes: the same runs as one after the other, and no job hurts another."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+import safetensors.torch
+import torch
+
+from dlcli.sweeps.processes import reason
+
+QUICK = ("dataset=digits", "model.width=16", "training.epochs=2", "decompose.budget=none", "training.threads=1")
+PARALLEL = ("train", "-m", "hydra/launcher=process", "hydra.launcher.slots=2")
+FAULTY = """
+import os, signal
+from pathlib import Path
+from typing import Literal
+import torch
+from dlcli.registry import register
+
+@register("initialization", "faulty")
+def faulty(*, deed: Literal["none", "raise", "kill", "exhaust"]):
+    \"\"\"Meets a fault where the model is built, until there is a file `cured`.\"\"\"
+    def act(model):
+        if deed == "none" or Path("cured").exists():
+            return
+        if deed == "raise":
+            raise RuntimeError("a bug of the user")
+        if deed == "exhaust":
+            torch.empty(10**14)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return act
+"""
+
+
+@pytest.fixture
+def faulty(dlcli, tmp_path):
+    """The words that give the jobs of a sweep the fault `initialization.deed`."""
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    (tmp_path / "conf" / "initialization").mkdir(parents=True)
+    (tmp_path / "conf" / "initialization" / "faulty.yaml").write_text("name: faulty\ndeed: none\n")
+    return ("--plugin", "faulty", "initialization=faulty", "initialization.deed=none,raise,kill,exhaust")
+
+
+def weights(run_dir):
+    newest = max((run_dir / "checkpoints").iterdir())
+    return safetensors.torch.load_file(newest / "model.safetensors")
+
+
+def same_weights(first, second):
+    return all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(first).items())
+
+
+def status(run_dir):
+    return json.loads((run_dir / "status.json").read_text())["state"]
+
+
+def test_a_job_that_raises_is_killed_or_runs_out_of_memory_hurts_no_other_and_resume_completes(dlcli, faulty, tmp_path):
+    swept = dlcli(*PARALLEL, *QUICK, *faulty, "seed=2", "run_dir=swept")
+    assert swept.code == 11 and "3 of 4 jobs failed" in swept.err, swept.err
+    lines = {line.split()[1]: line for line in swept.out.splitlines() if line.startswith("[")}
+    assert "test loss" in lines["initialization.deed=none"]
+    assert "FAILED: RuntimeError: a bug of the user" in lines["initialization.deed=raise"]
+    assert "FAILED: killed by signal 9 (SIGKILL)" in lines["initialization.deed=kill"]
+    assert "FAILED: out of memory" in lines["initialization.deed=exhaust"]
+    assert len((tmp_path / "swept" / "results.csv").read_text().splitlines()) == 5
+    (tmp_path / "cured").touch()
+    assert dlcli("resume", "swept", "--plugin", "faulty").code == 0
+    assert dlcli("train", *QUICK, "seed=2", "run_dir=alone").code == 0
+    for deed in ("none", "raise", "kill", "exhaust"):
+        assert same_weights(tmp_path / "alone", tmp_path / "swept" / f"initialization.deed={deed}")
+
+
+def test_a_signal_stops_every_job_with_a_checkpoint_and_resume_completes(dlcli, tmp_path):
+    jobs = [tmp_path / "swept" / f"seed={seed}" for seed in (1, 2, 3)]
+
+    def interrupt():
+        while not all((job / "metrics.jsonl").exists() for job in jobs[:2]):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    long = (*QUICK, "training.epochs=3000", "seed=1,2,3", "run_dir=swept")
+    threading.Thread(target=interrupt).start()
+    stopped = dlcli(*PARALLEL, *long)
+    assert stopped.code == 130 and "stopped by signal 2; 3 jobs of the sweep are left" in stopped.err
+    assert [status(job) for job in jobs[:2]] == ["interrupted"] * 2 and not jobs[2].exists()
+    assert all(any((job / "checkpoints").iterdir()) for job in jobs[:2])
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (-9, "killed by signal 9 (SIGKILL); by somebody, or by the system for want of memory"),
+        (-11, "killed by signal 11 (SIGSEGV)"),
+        (3, "its process ended with exit code 3, see train.log"),
+    ],
+)
+def test_a_process_that_says_nothing_is_told_by_its_exit_code(code, told):
+    assert reason(code) == told
