@@ -103,6 +103,7 @@ class Split(Protocol):
     """Examples on the device, read by index."""
 
     cuts: int  # ways in which a text falls into examples, index i + k * len(self) is example i of cut k; else 1
+    contiguous: bool  # neighbouring examples are pieces of one text, and depend on each other
 
     def __len__(self) -> int: ...
     def batch(self, indices: Tensor | slice) -> Batch: ...

@@ -68,6 +68,7 @@ def test_the_test_risk_is_the_mean_over_all_tokens_of_the_end_of_the_text(dlcli,
     assert risks["loss"]["value"] == pytest.approx(np.mean(losses), rel=1e-5)
     assert risks["perplexity"]["value"] == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
     assert risks["bits_per_character"]["value"] == pytest.approx(np.mean(losses) / np.log(2), rel=1e-5)
+    assert "neighbouring examples" in risks["loss"]["method"]  # windows of one text are not resampled one by one
 
 
 def test_a_repeated_text_is_learned_and_stays_above_its_floor(dlcli, summary_of, play):

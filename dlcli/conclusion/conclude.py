@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from dlcli import build
+from dlcli.conclusion.effort import worth_a_bootstrap
 from dlcli.conclusion.evaluation import evaluate_splits, keep_rows, refuse_nonfinite, risk_estimates
 from dlcli.conclusion.exhibit import exhibit
 from dlcli.conclusion.ladder import climb
@@ -39,12 +40,13 @@ def conclude(
         evaluated = evaluate_splits(run)
         refuse_nonfinite(evaluated)
         keep_rows(directory, evaluated)
+    bootstrap = worth_a_bootstrap(run, config["decompose"]["budget"])
     with spending(run, "decomposition"):
         pool = Pool(run, config, keys(run, config))
         ladder = climb(run, config, directory, pool, evaluated.rows["train"], stopped)
-        parts = {} if run.task.undefined else decompose_metrics(run, config, evaluated, ladder, pool)
+        parts = {} if run.task.undefined else decompose_metrics(run, config, evaluated, ladder, pool, bootstrap)
         keep_witnesses(directory, ladder.rungs, parts)
-    risks = risk_estimates(run, evaluated, parts)
+    risks = risk_estimates(run, evaluated, parts, bootstrap)
     summary = summarize(
         run={
             "id": config_id(config, run),

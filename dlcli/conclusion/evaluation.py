@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlcli.decomposition import record
 from dlcli.decomposition.decompose import Decomposition
-from dlcli.decomposition.intervals import Estimate, sampled, whole
+from dlcli.decomposition.intervals import Estimate, Sampling, sampled, whole
 from dlcli.errors import Diverged
 from dlcli.protocols import Metric, Task
 from dlcli.training.directory import RunDirectory
@@ -73,7 +73,7 @@ def keep_rows(directory: RunDirectory, evaluated: Evaluated) -> None:
 
 
 def risk_estimates(
-    run: Run, evaluated: Evaluated, parts: Mapping[str, Decomposition] | None = None
+    run: Run, evaluated: Evaluated, parts: Mapping[str, Decomposition] | None = None, bootstrap: bool = True
 ) -> dict[str, dict[str, Any]]:
     """A train risk is known, those of the other splits are estimates of the distribution's.
 
@@ -81,17 +81,17 @@ def risk_estimates(
     """
     found: dict[str, dict[str, Any]] = {}
     for split, metrics in evaluated.rows.items():
-        found[split] = {}
+        found[split], sampling = {}, sampling_of(run, split, bootstrap)
         for name, rows in metrics.items():
             metric = run.task.metrics.get(name)
             if metric is None:  # evaluated once, in the unit of the loss
-                estimate = sampled(rows, run.task.metrics["loss"].unit)
+                estimate = sampled(rows, run.task.metrics["loss"].unit, sampling)
             elif split == "test" and parts is not None and name in parts:
                 estimate = parts[name].test
             elif name not in decomposed(run.task):
                 estimate = Estimate(metric.reduce(rows), len(rows), metric.unit, method="one reduction of the split")
             else:
-                estimate = whole(rows, metric.unit) if split == "train" else sampled(rows, metric.unit)
+                estimate = whole(rows, metric.unit) if split == "train" else sampled(rows, metric.unit, sampling)
             found[split][name] = record.estimate(estimate)
             if split in evaluated.again and name in decomposed(run.task):
                 found[split][name]["noise_se"] = noise_error(rows, evaluated.again[split][name])
@@ -99,6 +99,11 @@ def risk_estimates(
                 targets = run.data.splits()[split].batch(slice(None)).targets.cpu().numpy()
                 found[split][name]["constant"] = metric.constant_risk(targets)
     return found
+
+
+def sampling_of(run: Run, split: str, bootstrap: bool) -> Sampling:
+    """bootstrap: whether there is time for one."""
+    return Sampling(split in run.data.splits() and run.data.splits()[split].contiguous, bootstrap)
 
 
 def noise_error(rows: np.ndarray, again: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlcli.conclusion.evaluation import Evaluated, decomposed
+from dlcli.conclusion.evaluation import Evaluated, decomposed, sampling_of
 from dlcli.conclusion.exact import bounds_of_class, margins, targets_of
 from dlcli.conclusion.ladder import Ladder, loaded
 from dlcli.conclusion.pool import Pool
@@ -17,7 +17,7 @@ from dlcli.decomposition import certificates, population
 from dlcli.decomposition.cautions import Circumstances
 from dlcli.decomposition.decompose import Decomposition, Interval, Surrogate, decompose
 from dlcli.decomposition.floors import constant_prediction, rescaled_scores
-from dlcli.decomposition.intervals import sampled
+from dlcli.decomposition.intervals import Sampling, sampled
 from dlcli.metrics import multiclass
 from dlcli.protocols import Batch, Bound, Split
 from dlcli.training.evaluate import CHUNK, evaluate
@@ -34,10 +34,10 @@ REGULARIZERS = (
 
 
 def decompose_metrics(
-    run: Run, config: Config, evaluated: Evaluated, ladder: Ladder, pool: Pool
+    run: Run, config: Config, evaluated: Evaluated, ladder: Ladder, pool: Pool, bootstrap: bool
 ) -> dict[str, Decomposition]:
     bounds = bounds_of_run(run, ladder)
-    noted = circumstances(run, config)
+    noted, sampling = circumstances(run, config), sampling_of(run, "test", bootstrap)
     parts = {}
     for name in decomposed(run.task):
         rows = evaluated.rows["train"][name], evaluated.rows["test"][name]
@@ -48,6 +48,7 @@ def decompose_metrics(
             loss=name,
             unit=run.task.metrics[name].unit,
             circumstances=noted,
+            sampling=sampling,
             bayes=bayes_risk(run, name),
             matched_noise=matched_noise(run, name, float(rows[1].mean())),
         )
@@ -55,7 +56,7 @@ def decompose_metrics(
             part,
             ledger_version=pool.version,
             surrogate=surrogate(name, ladder),
-            **population_side(run, name, part, ladder),
+            **population_side(run, name, part, ladder, sampling),
         )
     return parts
 
@@ -107,7 +108,7 @@ def surrogate(name: str, ladder: Ladder) -> Surrogate | None:
     return Surrogate(rung.risks[name], rung.method, ladder.objective.before, ladder.objective.after)
 
 
-def population_side(run: Run, name: str, part: Decomposition, ladder: Ladder) -> dict[str, Any]:
+def population_side(run: Run, name: str, part: Decomposition, ladder: Ladder, sampling: Sampling) -> dict[str, Any]:
     """Risks on the distribution: an interval of the best of the class for the 0-1 error, the terms of Bottou & Bousquet
     where the generator and the minimizer are known. Label noise makes the training set another distribution.
     """
@@ -120,7 +121,7 @@ def population_side(run: Run, name: str, part: Decomposition, ladder: Ladder) ->
     exact = ladder.exact
     if part.bayes is not None and name == "loss" and exact is not None and exact.closed and exact.optimum.attained:
         rows = evaluate(loaded(run, exact.rung), run.task, run.data.test)[name]
-        minimizer = sampled(rows, part.test.unit).ci
+        minimizer = sampled(rows, part.test.unit, sampling).ci
         if minimizer is not None:
             best = Interval(part.bayes, minimizer[1])
             found["excess"] = population.excess(Interval(*part.test.ci), part.bayes, best, Interval(*minimizer))

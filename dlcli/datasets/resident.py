@@ -34,6 +34,7 @@ class Resident:
     factor: Tensor | None = None  # of uint8 inputs only: inputs * factor + shift, shapes (channels or 1, 1 ...)
     shift: Tensor | None = None
     cuts = 1
+    contiguous = False
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -23,6 +23,7 @@ class Windows:
 
     text: Tensor  # (len * length + 1,) int32
     length: int
+    contiguous = True
 
     @property
     def cuts(self) -> int:

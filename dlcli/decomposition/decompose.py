@@ -15,7 +15,7 @@ import numpy as np
 
 from dlcli.decomposition import cautions
 from dlcli.decomposition.cautions import Caution, Circumstances
-from dlcli.decomposition.intervals import Estimate, sampled, whole
+from dlcli.decomposition.intervals import INDEPENDENT, Estimate, Sampling, sampled, whole
 from dlcli.protocols import Bound
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def decompose(
     loss: str,
     unit: str,
     circumstances: Circumstances,
+    sampling: Sampling = INDEPENDENT,
     rounding: float = FLOAT32,
     bayes: float | None = None,
     matched_noise: float | None = None,
@@ -136,10 +137,11 @@ def decompose(
     """Decompose the test risk of the run whose per-example losses are given.
 
     train_rows, test_rows: (n,), evaluation mode, whole split, plain loss. bounds: of min_F L_tr in this loss, on this
-    training set. rounding: relative precision of a row; a computed risk that undercuts a lower bound by no more than
-    that rounds the bound down, which keeps it valid. A lower bound above an upper one beyond it is a ValueError.
+    training set. sampling: of the test examples. rounding: relative precision of a row; a computed risk that undercuts
+    a lower bound by no more than that rounds the bound down, which keeps it valid. A lower bound above an upper one
+    beyond it is a ValueError.
     """
-    train, test = whole(train_rows, unit), sampled(test_rows, unit)
+    train, test = whole(train_rows, unit), sampled(test_rows, unit, sampling)
     scale = 1 + abs(train.value)
     itself = Bound("upper", train.value, "certified", THIS_RUN)
     tried = tuple(bounds)

@@ -1,7 +1,7 @@
 """How far a mean over a finite test set may lie from the risk it estimates, for one fixed function.
 
 Sampling of test examples only: initial weights, batch order and the training set are other sources of variation and
-are never mixed in here. Examples are taken to be independent; windows of one text or copies of one image are not.
+are never mixed in here. Windows of one text depend on their neighbours: blocks of them are resampled, not each alone.
 """
 
 from __future__ import annotations
@@ -12,12 +12,23 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 RESAMPLES = 5000
-GREATEST_BOOTSTRAP = 20_000  # examples; above it the normal interval is as good and 1000 times cheaper
+GREATEST_BOOTSTRAP = 10_000  # units; above it the normal interval is as good and 1000 times cheaper
 RESAMPLING_BLOCK = 2_000_000  # numbers drawn at once, 16 MB
 TAIL = 0.01  # share of the examples whose weight in the mean is reported
+
+
+class Sampling(NamedTuple):
+    """What an interval must know of the examples, and whether a bootstrap is worth its time."""
+
+    contiguous: bool = False  # neighbouring examples are pieces of one text
+    bootstrap: bool = True
+
+
+INDEPENDENT = Sampling()
 
 
 class Estimate(NamedTuple):
@@ -38,11 +49,11 @@ def whole(rows: np.ndarray, unit: str) -> Estimate:
     return Estimate(float(np.mean(rows, dtype=np.float64)), len(rows), unit)
 
 
-def sampled(rows: np.ndarray, unit: str, level: float = LEVEL) -> Estimate:
+def sampled(rows: np.ndarray, unit: str, sampling: Sampling = INDEPENDENT, level: float = LEVEL) -> Estimate:
     """The risk on the distribution that the examples were drawn from.
 
-    rows: (n,) per-example values. Wilson's interval for a fraction of errors, else the BCa bootstrap (Efron 1987),
-    for more than 20000 examples the normal interval.
+    rows: (n,) per-example values, in the order of the split. Wilson's interval for a fraction of errors, else the BCa
+    bootstrap (Efron 1987), for more than 10000 units the normal interval.
     """
     rows = np.asarray(rows, dtype=np.float64)
     value, n = float(rows.mean()), len(rows)
@@ -50,7 +61,7 @@ def sampled(rows: np.ndarray, unit: str, level: float = LEVEL) -> Estimate:
         return Estimate(value, n, unit, wilson(round(float(rows.sum())), n, level), level, "Wilson")
     if n < 2:
         return Estimate(value, n, unit, None, level, "none: a single example")
-    ci, method = mean_interval(rows, level)
+    ci, method = mean_interval(rows, sampling, level)
     return Estimate(value, n, unit, ci, level, method, top_share(rows), kurtosis(rows))
 
 
@@ -63,16 +74,32 @@ def wilson(errors: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     return (0.0 if errors == 0 else centre - half, 1.0 if errors == n else centre + half)
 
 
-def mean_interval(rows: np.ndarray, level: float = LEVEL, seed: int = 0) -> tuple[tuple[float, float], str]:
-    """Interval of the mean of the distribution behind `rows`, and the name of the method."""
+def mean_interval(
+    rows: np.ndarray, sampling: Sampling = INDEPENDENT, level: float = LEVEL, seed: int = 0
+) -> tuple[tuple[float, float], str]:
+    """Interval of the mean of the distribution behind `rows`, and the name of the method, with what was resampled."""
     if rows.min() == rows.max():
         return (float(rows[0]), float(rows[0])), "none: all examples alike"
-    if len(rows) <= GREATEST_BOOTSTRAP:
-        low, high = bca(rows, level, seed)
+    units, of_what = rows, ""
+    if sampling.contiguous:
+        units = blocks(rows)
+        of_what = f" over {len(units)} blocks of {len(rows) // len(units)} neighbouring examples"
+    if sampling.bootstrap and len(units) <= GREATEST_BOOTSTRAP:
+        low, high = bca(units, level, seed)
         if math.isfinite(low) and math.isfinite(high):
-            return (low, high), "BCa bootstrap"
-    half = NormalDist().inv_cdf(0.5 + level / 2) * float(rows.std(ddof=1)) / math.sqrt(len(rows))
-    return (float(rows.mean()) - half, float(rows.mean()) + half), "normal"
+            return (low, high), f"BCa bootstrap{of_what}"
+    error = float(units.std(ddof=1)) / math.sqrt(len(units))
+    half = float(stdtrit(len(units) - 1, 0.5 + level / 2)) * error
+    name = "normal" if sampling.bootstrap else "Student's t in place of the longer bootstrap"
+    return (float(rows.mean()) - half, float(rows.mean()) + half), f"{name}{of_what}"
+
+
+def blocks(rows: np.ndarray) -> np.ndarray:
+    """Means of sqrt(n) runs of sqrt(n) neighbours, which hardly depend on each other (batch means; Flegal & Jones 2010,
+    arXiv:0811.1729). (n,) -> (sqrt n,); n of 2 or more.
+    """
+    count = max(2, round(math.sqrt(len(rows))))
+    return np.array([part.mean() for part in np.array_split(rows, count)])
 
 
 def bca(rows: np.ndarray, level: float, seed: int) -> tuple[float, float]:

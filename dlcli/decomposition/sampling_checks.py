@@ -11,7 +11,7 @@ import numpy as np
 
 from dlcli.decomposition.decompose import RESOLUTION
 from dlcli.decomposition.exact_checks import ZERO, Verdict, parts_of, squared
-from dlcli.decomposition.intervals import mean_interval, sampled
+from dlcli.decomposition.intervals import Sampling, mean_interval, sampled
 from dlcli.decomposition.known_risks import gaussian_pair, linear_risk, linear_truth, separable_probability
 from dlcli.decomposition.least_squares import least_squares
 from dlcli.decomposition.paired import HIGHER, LOWER, difference, judged
@@ -152,6 +152,23 @@ def coverage_of_losses(generator: np.random.Generator) -> Verdict:
     covered = sum(inside(1.0, mean_interval(generator.exponential(size=300))[0]) for _ in range(sets))
     slack = 3 * math.sqrt(0.95 * 0.05 / sets)
     return COVERAGE[0] - slack <= covered / sets <= COVERAGE[1] + slack, f"{covered / sets:.1%} of {sets} intervals"
+
+
+def coverage_of_neighbours(generator: np.random.Generator) -> Verdict:
+    """Losses that depend on their neighbours, as those of windows of one text: blocks are resampled. Taken for
+    independent ones, the same losses give intervals that cover two thirds.
+    """
+    sets, n, memory = 200, 900, 0.6
+    shocks, losses = generator.normal(size=(sets, n + 100)), np.zeros((sets, n + 100))
+    for place in range(1, n + 100):
+        losses[:, place] = memory * losses[:, place - 1] + shocks[:, place]
+    covered, alone = (
+        sum(inside(0.0, mean_interval(each[100:], sampling)[0]) for each in losses)
+        for sampling in (Sampling(contiguous=True), Sampling(bootstrap=False))
+    )
+    slack = 3 * math.sqrt(0.95 * 0.05 / sets)
+    holds = COVERAGE[0] - slack <= covered / sets <= COVERAGE[1] + slack and alone / sets < 0.85
+    return holds, f"{covered / sets:.1%} of {sets} intervals, {alone / sets:.1%} without the blocks"
 
 
 def inside(value: float, interval: tuple[float, float]) -> bool:

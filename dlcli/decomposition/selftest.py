@@ -51,6 +51,7 @@ CHECKS: Mapping[str, Check] = {
     "law: heuristics end no interval": law_checks.heuristics_end_nothing,
     "coverage of error rates": sampling_checks.coverage_of_errors,
     "coverage of losses": sampling_checks.coverage_of_losses,
+    "coverage of losses that depend on their neighbours": sampling_checks.coverage_of_neighbours,
     "identical optimizers": sampling_checks.identical_optimizers,
 }
 

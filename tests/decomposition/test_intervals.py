@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
-from dlcli.decomposition.intervals import kurtosis, mean_interval, sampled, top_share, whole, wilson
+from dlcli.decomposition.intervals import Sampling, blocks, kurtosis, mean_interval, sampled, top_share, whole, wilson
 
 
 @pytest.mark.parametrize("errors, n", [(0, 1), (1, 1), (3, 1000), (20, 360), (60, 1000), (1000, 1000)])
@@ -48,6 +48,29 @@ def test_many_examples_get_the_normal_interval():
     (low, high), method = mean_interval(rows)
     assert method == "normal"
     assert (high - low) / 2 == pytest.approx(1.96 * 2 / 200, rel=0.02)
+
+
+def test_windows_of_a_text_are_resampled_in_blocks():
+    """Each loss stands 30 times in a row: what is known is 30 numbers, and the interval is theirs."""
+    rows = np.repeat(np.random.default_rng(0).exponential(size=30), 30)
+    (low, high), method = mean_interval(rows, Sampling(contiguous=True))
+    assert method == "BCa bootstrap over 30 blocks of 30 neighbouring examples"
+    assert (low, high) == pytest.approx(mean_interval(rows[::30])[0])
+    assert high - low > 4 * np.diff(mean_interval(rows)[0])[0]
+
+
+@pytest.mark.parametrize("n, count", [(2, 2), (10, 3), (1742, 42)])
+def test_blocks_are_about_as_many_as_they_are_long_and_hold_every_row(n, count):
+    found = blocks(np.arange(n, dtype=float))
+    assert len(found) == count and found[0] < found[-1]
+    assert np.mean(found) == pytest.approx((n - 1) / 2, rel=0.1)
+
+
+def test_an_interval_in_place_of_the_bootstrap_is_that_of_student():
+    rows = np.random.default_rng(0).normal(size=25)
+    found, method = mean_interval(rows, Sampling(bootstrap=False))
+    reference = ttest_1samp(rows, 0).confidence_interval(0.95)
+    assert found == pytest.approx(tuple(reference)) and method.startswith("Student's t in place of")
 
 
 def test_equal_losses_have_no_width():

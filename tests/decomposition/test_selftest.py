@@ -12,7 +12,8 @@ from dlcli.decomposition.selftest import CHECKS, Outcome, line, outcomes
 from dlcli.protocols import Bound
 
 SLOW = {"least squares below the interpolation threshold", "least squares above the interpolation threshold"}
-QUICK = {name: check for name, check in CHECKS.items() if name not in SLOW | {"coverage of losses"}}
+COVERAGE = {"coverage of losses", "coverage of losses that depend on their neighbours"}
+QUICK = {name: check for name, check in CHECKS.items() if name not in SLOW | COVERAGE}
 
 
 def passes(check, seed=0):
@@ -99,6 +100,11 @@ def test_trap_the_textbook_interval_of_an_error_rate(monkeypatch):
 
     sprung(monkeypatch, intervals, "wilson", wald)
     assert not passes(sampling_checks.coverage_of_errors)
+
+
+def test_trap_windows_of_a_text_taken_for_independent(monkeypatch):
+    monkeypatch.setattr(intervals, "blocks", lambda rows: rows[: len(rows) // 2])
+    assert not passes(sampling_checks.coverage_of_neighbours)
 
 
 def test_trap_a_gap_measured_from_a_noisy_train_loss(monkeypatch):
