@@ -20,6 +20,7 @@ VERBS = {
     "resume": "go on with a run or a sweep that was stopped, to the bit",
     "eval": "evaluate a checkpoint of a run on all splits",
     "predict": "predict new examples from a file: csv, parquet, npz, images, text",
+    "export": "write the model of a run as a file that other programs run (torch, onnx)",
     "sample": "draw new examples from a generative model, or text from a language model",
     "decompose": "decompose the test risk of a run again, with another budget",
     "report": "print the report of a run, or compare several",

@@ -31,11 +31,7 @@ def predict(run_dir: Path, config: dict[str, Any], kind: str, path: Path) -> Pre
 
     UsageError for a model that predicts no targets, DataError for a file that does not fit the training set.
     """
-    model = config["model"]["name"]
-    if "tasks" in registry.catalogue("model")[model].meant_for:
-        raise UsageError(
-            f"{run_dir} is a {model}, which predicts no targets", f"draw from it with: dlcli sample {run_dir}"
-        )
+    refuse_generative(run_dir, config)
     with machine_faults(), Stop() as stop, torch.inference_mode():
         run = restored(run_dir, config, kind, stop)
         if run.task.spec.causal:
@@ -47,6 +43,14 @@ def predict(run_dir: Path, config: dict[str, Any], kind: str, path: Path) -> Pre
         found = unlabelled.read(path, run.data.spec, run.data.form)
         scores = scores_of(run, unlabelled.prepared(found, run.data.spec, run.data.form))
         return Predictions({found.unit: np.array(found.places), **named(run, scores)}, found.notes)
+
+
+def refuse_generative(run_dir: Path, config: dict[str, Any]) -> None:
+    model = config["model"]["name"]
+    if "tasks" in registry.catalogue("model")[model].meant_for:
+        raise UsageError(
+            f"{run_dir} is a {model}, which predicts no targets", f"draw from it with: dlcli sample {run_dir}"
+        )
 
 
 def scores_of(run: Run, split: unlabelled.Resident) -> Tensor:
