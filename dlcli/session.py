@@ -68,6 +68,7 @@ def resume(
 
 def prepare(config: Config, stop: Stop, threads: int | None = None) -> Run:
     """Build the run. threads: of the process that began it; with another number sums may end in other bits."""
+    device.keep_memory()
     device.threads(threads or config["training"]["threads"])
     run = build(config)
     if stop.requested:

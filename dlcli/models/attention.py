@@ -65,9 +65,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         batch, length, width = features.shape
-        projected = self.project(features).view(batch, length, 3, self.heads, width // self.heads)
-        queries, keys, values = projected.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, head width)
-        if self.rotary is not None:
+        parts = self.project(features).chunk(3, dim=2)  # whose gradients autograd joins in one pass
+        queries, keys, values = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
+        if self.rotary is not None:  # each is (batch, heads, length, head width)
             queries, keys = self.rotary(queries), self.rotary(keys)
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=self.causal)
