@@ -76,7 +76,7 @@ def main():
     overrides += ["training.evaluate_every=1000", "checkpoint.every=1000"]
     run = build.build(config.load_checked([*overrides, *arguments.overrides]))
     torch.set_num_threads(arguments.threads)
-    loop.measure, loop.save = lambda *_: False, lambda *_: None
+    loop.measure, loop.Saver.save = lambda *_: False, lambda *_: None
     model = copy.deepcopy(run.model)
     by_hand = model, run.data.train, run.batches.batch_size, run.learners[0].optimizer.lr
     plain_loop(*by_hand)

@@ -21,15 +21,17 @@ from dlcli.training import checkpoint, device
 from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
 from dlcli.training.environment import differences, environment
 from dlcli.training.faults import machine_faults
-from dlcli.training.loop import fit, forget, save
+from dlcli.training.loop import fit
 from dlcli.training.progress import Display
 from dlcli.training.recovery import train_on
 from dlcli.training.run import Run
+from dlcli.training.saving import forget
 from dlcli.training.signals import Stop
 from dlcli.training.tracker import Tracker, tensorboard_command
 
 Config = dict[str, Any]
 FREE_TO_CHANGE = ("decompose.", "checkpoint.", "training.log_every", "training.threads", "name", "tags")
+SLOW = 5  # seconds of a save that are told
 LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length
 
 
@@ -100,10 +102,13 @@ def carry_out(
     """Train to the end and conclude. step: where a resumed run stands; None starts anew."""
     identity = identify(run, config, directory)
 
-    def acknowledge(path: Path) -> None:
+    def acknowledge(saved: int, seconds: float) -> None:
+        path = checkpoint.path_of(directory.checkpoints, saved)
         directory.log.info(f"{path.name} saved")
-        directory.acknowledge(run.state.step)
-        display.event("checkpoint_saved", step=run.state.step, path=str(path))
+        directory.acknowledge(saved)
+        display.event("checkpoint_saved", step=saved, path=str(path))
+        if seconds > SLOW:
+            warn(f"saving {path.name} took {seconds:.0f} s: the disk is slow")
 
     def warn(text: str) -> None:
         display.say(f"warning: {text}")
@@ -115,8 +120,6 @@ def carry_out(
         display.event("started" if step is None else "resumed", **position(run, directory.path))
         display.start(run.steps, run.state.step)
         try:
-            if run.training.on_nonfinite == "rollback" and not directory.has_checkpoint():
-                save(run, directory.checkpoints, identity, tracker, acknowledge)
             work = partial(fit, run, directory.checkpoints, identity, tracker, display, stop, acknowledge)
             train_on(work, run, directory, tracker, warn)
         finally:
@@ -186,7 +189,8 @@ def restore(run: Run, config: Config, directory: RunDirectory, display: Display)
         return None
     refuse_other_run(loaded, run, config)
     run.restore(loaded.tensors, loaded.state)
-    forget(run, directory.checkpoints)  # the process that saved it may have been killed before it could
+    # The process that saved it may have been killed before it could forget older ones.
+    forget(directory.checkpoints, run.checkpoint.keep, run.state.best_step)
     display.say(f"resuming from step {loaded.step}")
     return loaded.step
 

@@ -39,6 +39,14 @@ Expected = dict[str, dict[str, tuple[torch.dtype, tuple[int, ...]]]]
 _verified: dict[Path, tuple[Any, ...]] = {}
 
 
+class Snapshot(NamedTuple):
+    """A run at one step, to be written: finite, and shared with nobody who goes on changing it."""
+
+    step: int
+    tensors: Tensors  # in host memory
+    state: bytes  # strict JSON
+
+
 class Loaded(NamedTuple):
     step: int
     tensors: Tensors  # in host memory
@@ -81,20 +89,35 @@ def expect(tensors: Tensors) -> Expected:
     return {stem: {n: (t.dtype, tuple(t.shape)) for n, t in named.items()} for stem, named in tensors.items()}
 
 
-def save(folder: Path, step: int, tensors: Tensors, state: dict[str, Any], identity: dict[str, Any]) -> Path:
-    """Write a checkpoint; once this returns it is durable. Flush metrics and events before.
+def snapshot(step: int, tensors: Tensors, state: dict[str, Any]) -> Snapshot:
+    """A copy. Raises Diverged for a number that is not finite.
 
     tensors: file stem -> name -> tensor, e.g. {"model": {...}, "optimizer": {...}}; they may share memory.
-    Raises Diverged for a number that is not finite, StorageError when the disk refuses; older checkpoints then stay.
     """
-    _refuse_nonfinite(step, tensors)
+    for stem, named in tensors.items():
+        for name, tensor in named.items():
+            if not tensor_file.is_finite(tensor):
+                message = f"'{name}' of the {stem} is not finite at step {step}; no checkpoint of it is written"
+                raise Diverged(message, "lower optimizer.lr or set training.clip_norm=1; the last checkpoint is intact")
     try:
         plain = strict_json.dump(state)
     except ValueError as error:
         raise Diverged(f"the state of the run at step {step} is not finite", "lower optimizer.lr") from error
+    return Snapshot(step, {stem: {n: host_copy(t) for n, t in named.items()} for stem, named in tensors.items()}, plain)
+
+
+def host_copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def save(folder: Path, taken: Snapshot, identity: dict[str, Any]) -> Path:
+    """Write a checkpoint; once this returns it is durable. Flush metrics and events before.
+
+    Raises StorageError when the disk refuses; older checkpoints then stay.
+    """
     _is_ours(folder)
-    path = path_of(folder, step)
-    needed = MARGIN + sum(t.numel() * t.element_size() for named in tensors.values() for t in named.values())
+    path = path_of(folder, taken.step)
+    needed = MARGIN + sum(tensor.nbytes for named in taken.tensors.values() for tensor in named.values())
     free = free_bytes(folder)
     if free is not None and free < needed:
         raise no_room(path, needed, "not enough free space")
@@ -104,7 +127,7 @@ def save(folder: Path, step: int, tensors: Tensors, state: dict[str, Any], ident
         beside = folder / f"{SAVING}{path.name}"
         beside.mkdir()
         try:
-            _write(beside, step, tensors, plain, identity)
+            _write(beside, taken, identity)
             sync_folder(beside)
             _rename_new(beside, path)
         except BaseException:
@@ -116,15 +139,7 @@ def save(folder: Path, step: int, tensors: Tensors, state: dict[str, Any], ident
     return path
 
 
-def _refuse_nonfinite(step: int, tensors: Tensors) -> None:
-    for stem, named in tensors.items():
-        for name, tensor in named.items():
-            if not tensor_file.is_finite(tensor):
-                message = f"'{name}' of the {stem} is not finite at step {step}; no checkpoint of it is written"
-                raise Diverged(message, "lower optimizer.lr or set training.clip_norm=1; the last checkpoint is intact")
-
-
-def _write(beside: Path, step: int, tensors: Tensors, state: bytes, identity: dict[str, Any]) -> None:
+def _write(beside: Path, taken: Snapshot, identity: dict[str, Any]) -> None:
     """All files of a checkpoint, the manifest last. Hashing runs beside writing: both are slow and need no Python."""
     files, kinds = {}, {}
     with ThreadPoolExecutor(1) as hasher:
@@ -134,11 +149,11 @@ def _write(beside: Path, step: int, tensors: Tensors, state: bytes, identity: di
             write_new(beside / name, pieces)
             files[name] = manifest.File(sum(len(piece) for piece in pieces), digest.result())
 
-        for stem, named in tensors.items():
+        for stem, named in taken.tensors.items():
             kinds[stem] = {name: tensor_file.kind(tensor.dtype, tensor.shape) for name, tensor in named.items()}
             put(f"{stem}.safetensors", tensor_file.encode(named))
-        put(STATE, [memoryview(state)])
-    write_new(beside / MANIFEST, [manifest.dump(Manifest(step, identity, files, kinds))])
+        put(STATE, [memoryview(taken.state)])
+    write_new(beside / MANIFEST, [manifest.dump(Manifest(taken.step, identity, files, kinds))])
 
 
 def _digest(pieces: list[memoryview]) -> str:

@@ -114,9 +114,6 @@ class RunDirectory:
     def log(self) -> Logger:
         return self._log.logger
 
-    def has_checkpoint(self) -> bool:
-        return self.checkpoints.is_dir() and any(self.checkpoints.glob("step-*"))
-
     def write_config(self, text: str) -> None:
         replace(self.path / "config.yaml", text.encode())
 

@@ -16,6 +16,7 @@ from dlcli.protocols import Data
 from dlcli.training import checkpoint
 from dlcli.training.evaluate import pictures, risks
 from dlcli.training.run import Run
+from dlcli.training.saving import Flushed, Saver
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
 
@@ -27,13 +28,12 @@ class Console(Protocol):
     def evaluated(self, step: int, epoch: float, values: dict[str, float]) -> None: ...
 
 
-class Journal(Protocol):
+class Journal(Flushed, Protocol):
     """Where numbers are kept: metrics.jsonl and TensorBoard."""
 
     def log(self, step: int, epoch: float, values: dict[str, float]) -> None: ...
     def scalar(self, tag: str, value: float, step: int) -> None: ...
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None: ...
-    def flush(self) -> None: ...
 
 
 def fit(
@@ -43,44 +43,50 @@ def fit(
     journal: Journal,
     console: Console,
     stop: Stop,
-    acknowledge: Callable[[Path], object] = lambda path: None,
+    acknowledge: Callable[[int, float], object] = lambda step, seconds: None,
 ) -> None:
     """Train from `run.state.step` to `run.steps`, leaving checkpoints in `folder`.
 
-    acknowledge: told of each checkpoint once it is durable.
+    acknowledge: told of the step of each checkpoint once it is durable, and the seconds that its writing took.
     Raises Interrupted after a signal, with a checkpoint saved; Diverged when a loss, gradient or weight is not finite.
     """
     state, training = run.state, run.training
     saved_at, looked_at, looked_step = time.monotonic(), state.seconds.get("training", 0.0), state.step
     run.model.train()
-    while state.step < run.steps:
-        with spending(run, "training"):
-            measured = take_step(run)
-            state.step += 1
-            for name, value in {**measured, "steps": 1}.items():
-                state.window[name] = state.window.get(name, 0) + value
-        last, stopping, improved = state.step == run.steps, stop.requested, False
-        if last or state.step % training.log_every == 0:
-            with spending(run, "training"):  # on an accelerator this waits for the steps
-                means = close_window(run)
-            rate = (state.step - looked_step) * run.batches.batch_size / (state.seconds["training"] - looked_at)
-            looked_at, looked_step = state.seconds["training"], state.step
-            journal.log(state.step, epoch(run), means)
-            journal.scalar("speed/samples_per_second", rate, state.step)
-            console.advance(state.step, means.get(f"{run.task.phases[0].name}/running_loss", math.nan), rate)
-        if last or state.step % run.evaluate_every == 0:
-            with spending(run, "evaluation"):
-                improved = measure(run, journal, console)
-        if improved or last or stopping or stop.save_now or checkpoint_due(run, saved_at):
-            with spending(run, "checkpoint"):
-                save(run, folder, identity, journal, acknowledge)
-            saved_at, stop.save_now = time.monotonic(), False
-        if stopping and not last:
-            raise Interrupted(
-                f"stopped by signal {stopping} at step {state.step} of {run.steps}, checkpoint saved",
-                f"continue with: dlcli resume {shlex.quote(str(folder.parent))}",
-                stopping,
-            )
+    with Saver(run, folder, identity, journal, acknowledge) as saver:
+        if training.on_nonfinite == "rollback" and not checkpoint.checkpoints(folder):
+            saver.save()  # something to return to
+        while state.step < run.steps:
+            saver.look()
+            with spending(run, "training"):
+                measured = take_step(run)
+                state.step += 1
+                for name, value in {**measured, "steps": 1}.items():
+                    state.window[name] = state.window.get(name, 0) + value
+            last, stopping, improved = state.step == run.steps, stop.requested, False
+            if last or state.step % training.log_every == 0:
+                with spending(run, "training"):  # on an accelerator this waits for the steps
+                    means = close_window(run)
+                rate = (state.step - looked_step) * run.batches.batch_size / (state.seconds["training"] - looked_at)
+                looked_at, looked_step = state.seconds["training"], state.step
+                journal.log(state.step, epoch(run), means)
+                journal.scalar("speed/samples_per_second", rate, state.step)
+                console.advance(state.step, means.get(f"{run.task.phases[0].name}/running_loss", math.nan), rate)
+            if last or state.step % run.evaluate_every == 0:
+                with spending(run, "evaluation"):
+                    improved = measure(run, journal, console)
+            if improved or last or stopping or stop.save_now or checkpoint_due(run, saved_at):
+                with spending(run, "checkpoint"):
+                    saver.save()
+                    if last or stopping:
+                        saver.wait()
+                saved_at, stop.save_now = time.monotonic(), False
+            if stopping and not last:
+                raise Interrupted(
+                    f"stopped by signal {stopping} at step {state.step} of {run.steps}, checkpoint saved",
+                    f"continue with: dlcli resume {shlex.quote(str(folder.parent))}",
+                    stopping,
+                )
 
 
 def measure(run: Run, journal: Journal, console: Console) -> bool:
@@ -110,21 +116,6 @@ def measure(run: Run, journal: Journal, console: Console) -> bool:
 def selection_splits(data: Data) -> dict[str, Any]:
     """The splits that may be looked at while training."""
     return {"train": data.train} | ({"validation": data.validation} if data.validation is not None else {})
-
-
-def save(
-    run: Run, folder: Path, identity: dict[str, Any], journal: Journal, acknowledge: Callable[[Path], object]
-) -> None:
-    """Write a checkpoint, say so, then forget what retention allows."""
-    journal.flush()
-    run.state.window = {name: float(value) for name, value in run.state.window.items()}
-    acknowledge(checkpoint.save(folder, run.state.step, run.tensors(), run.plain_state(), identity))
-    forget(run, folder)
-
-
-def forget(run: Run, folder: Path) -> None:
-    """Delete the checkpoints that are neither among the newest nor the best."""
-    checkpoint.prune(folder, run.checkpoint.keep, protect=(run.state.best or (run.state.step,))[:1])
 
 
 def checkpoint_due(run: Run, saved_at: float) -> bool:

@@ -105,7 +105,7 @@ class ProgressDisplay:
         if self._bar is not None:
             self._guard(lambda: self._bar.console.print(escaped(text), markup=False, highlight=False, soft_wrap=True))
         elif not self._gone:
-            self._guard(lambda: print(escaped(text), file=self._stream, flush=True))
+            self._guard(lambda: whole_line(escaped(text), self._stream))
 
     def stop(self) -> None:
         if self._bar is not None:
@@ -136,7 +136,7 @@ class EventLines:
     def event(self, name: str, **facts: Any) -> None:
         try:
             line = json.dumps({"event": name, "time": round(time.time(), 3), **facts}, allow_nan=False)
-            print(line, file=self._stream, flush=True)
+            whole_line(line, self._stream)
         except (OSError, ValueError, AttributeError):  # a reader that left, or no stdout at all, stops no training
             leave(self._stream)
 
@@ -151,6 +151,12 @@ class EventLines:
 
     def stop(self) -> None:
         """Nothing was drawn."""
+
+
+def whole_line(text: str, stream: TextIO) -> None:
+    """In one call, because the thread that writes checkpoints speaks as well."""
+    stream.write(f"{text}\n")
+    stream.flush()
 
 
 def finite(value: float) -> float | None:

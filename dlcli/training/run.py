@@ -44,6 +44,11 @@ class State:
     rollbacks: int = 0  # returns to an older checkpoint, each of which lowered `lr_scale`
     lr_scale: float = 1.0  # of every learning rate
 
+    @property
+    def best_step(self) -> int:
+        """Whose checkpoint is kept besides the newest."""
+        return self.best[0] if self.best else self.step
+
 
 @dataclass
 class Run:

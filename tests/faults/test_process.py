@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -26,8 +27,9 @@ PHASES = {
     "first step": ("dlcli.training.loop:take_step", 1),
     "training": ("dlcli.training.loop:take_step", 26),
     "evaluation": ("dlcli.training.loop:measure", 2),
-    "saving": ("dlcli.training.loop:save", 3),
-    "last save": ("dlcli.training.loop:save", 12),
+    "saving": ("dlcli.training.checkpoint:save", 3),
+    "last save": ("dlcli.training.checkpoint:save", 12),
+    "forgetting": ("dlcli.training.saving:forget", 5),
     "decomposition": ("dlcli.session:conclude", 1),
 }
 
@@ -152,14 +154,28 @@ def test_a_deleted_working_directory(cold, tmp_path):
 # Neighbours
 
 
+def times(folder):
+    return {path: path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def at_rest(folder):
+    """The times of all files, once the checkpoint in the background is written."""
+    before, now = {}, None
+    while before != now:
+        time.sleep(0.3)
+        with suppress(FileNotFoundError):
+            before, now = now, times(folder)
+    return before
+
+
 def test_a_busy_directory_names_its_holder(warm, expected, tmp_path):
     folder = tmp_path / "run"
-    process = warm.start(*WORDS, f"run_dir={folder}", function=["dlcli.training.loop:take_step", 26, 3])
+    process = warm.start(*WORDS, f"run_dir={folder}", function=["dlcli.training.loop:take_step", 26, 5])
     process.wait_for("asleep")
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    before = at_rest(folder)
     told(warm.run("resume", folder), 9, f"process {process.pid}")
     told(warm.run(*WORDS, f"run_dir={folder}"), 2, "not empty")
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert times(folder) == before
     assert process.wait().code == 0
     assert not differences(outcome(folder), expected)
 

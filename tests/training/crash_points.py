@@ -49,7 +49,7 @@ def work(folder, acknowledge):
     """Resume past a damaged checkpoint, then save twice and forget the oldest."""
     loaded = checkpoint.load_newest(folder, None, lambda line: None)
     for step in (loaded.step + 1, loaded.step + 2):
-        checkpoint.save(folder, step, tensors(step), {"step": step}, {})
+        checkpoint.save(folder, checkpoint.snapshot(step, tensors(step), {"step": step}), {})
         acknowledge(step)
         checkpoint.prune(folder, 2)
 
@@ -87,7 +87,7 @@ def kill_at(template, folder, point, before):
 def main(room):
     template = room / "template"
     for step in (1, 2, 3):
-        checkpoint.save(template, step, tensors(step), {"step": step}, {})
+        checkpoint.save(template, checkpoint.snapshot(step, tensors(step), {"step": step}), {})
     os.truncate(checkpoint.path_of(template, 3) / "model.safetensors", 10)
     results = []
     for before in (True, False):

@@ -15,7 +15,7 @@ import torch
 
 from dlcli.errors import CheckpointError, Diverged, StorageError
 from dlcli.training import checkpoint, strict_json
-from dlcli.training.checkpoint import Damaged, checkpoints, expect, load, load_newest, path_of, prune, save
+from dlcli.training.checkpoint import Damaged, checkpoints, expect, load, load_newest, path_of, prune, snapshot
 
 STATE = {"step": 7, "best": None, "window": {"loss": 0.25}}
 
@@ -31,6 +31,10 @@ def tensors(scale=1.0):
         },
         "optimizer": {"momentum": torch.randn(3, 5).T, "low": torch.ones(3, dtype=torch.bfloat16), "none": flat[:0]},
     }
+
+
+def save(folder, step, tensors, state, identity):
+    return checkpoint.save(folder, snapshot(step, tensors, state), identity)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from dlcli.errors import Diverged, MemoryShortage
 from dlcli.training import checkpoint, recovery
 from dlcli.training.directory import RunDirectory
-from dlcli.training.loop import fit, save
+from dlcli.training.loop import fit
 from dlcli.training.recovery import advice, train_on
 from dlcli.training.signals import Stop
 from dlcli.training.step import MOST_SKIPPED, take_step
@@ -62,8 +62,6 @@ def test_too_many_skipped_in_a_row_diverge(make_run):
 
 def returned(run, directory, tracker, notebook):
     lines = []
-    if not directory.has_checkpoint():
-        save(run, directory.checkpoints, {}, tracker, lambda path: None)
     train_on(
         lambda: fit(run, directory.checkpoints, {}, tracker, notebook, Stop()), run, directory, tracker, lines.append
     )

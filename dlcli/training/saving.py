@@ -1,0 +1,89 @@
+"""Checkpoints written while training goes on: the loop pays for a copy in host memory, a thread for the disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from dlcli.training import checkpoint
+from dlcli.training.checkpoint import Snapshot
+from dlcli.training.run import Run
+
+
+class Flushed(Protocol):
+    def flush(self) -> None: ...
+
+
+class Saver:
+    """Saves a run, one checkpoint at a time: where one is being written still, the next waits for it.
+
+    A checkpoint is acknowledged, and older ones forgotten, once it is durable. What its writing fails with is raised by
+    the next call, whichever that is. Use as a context manager; leaving it waits for the disk, whatever ended the block,
+    because nobody else may enter the run directory before.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        folder: Path,
+        identity: dict[str, Any],
+        journal: Flushed,
+        acknowledge: Callable[[int, float], object],
+    ):
+        """acknowledge: told of the step, and the seconds that its writing took, by the thread that writes."""
+        self._run, self._folder, self._identity = run, folder, identity
+        self._journal, self._acknowledge = journal, acknowledge
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._writing is not None and not self._writing.done():
+            with suppress(KeyboardInterrupt):
+                wait([self._writing])
+        self._thread.shutdown()
+        self.wait()
+
+    def save(self) -> None:
+        """Keep the run as it stands; of several ranks, which are alike, the first does. Raises Diverged if it is not
+        finite."""
+        self.wait()
+        run = self._run
+        if run.ranks.rank > 0:
+            return
+        run.state.window = {name: float(value) for name, value in run.state.window.items()}
+        taken = checkpoint.snapshot(run.state.step, run.tensors(), run.plain_state())
+        self._writing = self._thread.submit(self._write, taken, run.state.best_step)
+
+    def look(self) -> None:
+        """Raise what the writing has failed with, if it has ended; otherwise leave it alone."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Until what was saved is durable."""
+        if self._writing is not None:
+            wait([self._writing])
+            ended, self._writing = self._writing, None
+            ended.result()
+
+    def _write(self, taken: Snapshot, best: int) -> None:
+        started = time.monotonic()
+        self._journal.flush()
+        checkpoint.save(self._folder, taken, self._identity)
+        self._acknowledge(taken.step, time.monotonic() - started)
+        forget(self._folder, self._run.checkpoint.keep, best)
+
+
+def forget(folder: Path, keep: int, best: int) -> None:
+    """Delete the checkpoints that are neither among the newest `keep` nor of the step `best`."""
+    checkpoint.prune(folder, keep, protect=(best,))
