@@ -44,10 +44,11 @@ def test_the_inverse_undoes_the_flow(build_flow, shape, normalization, bins):
     assert torch.allclose(model.inverse(latents), inputs, atol=1e-10)
 
 
-@pytest.mark.parametrize(("bins", "error"), [(None, 1e-5), (5, 1e-4)])
-def test_the_inverse_undoes_the_flow_in_single_precision(build_flow, bins, error):
-    model, inputs = build_flow((1, 8, 8), bins=bins).float(), torch.randn(20, 1, 8, 8)
-    assert torch.allclose(model.inverse(model(inputs)[0]), inputs, atol=error)
+# Not splines on images: their slopes go down to 1/1000 each, and lose as many digits where many follow one another.
+@pytest.mark.parametrize(("shape", "bins"), [("gray", None), ("colour", None), ("points", 5), ("signal", 5)])
+def test_the_inverse_undoes_the_flow_in_single_precision(build_flow, shape, bins):
+    model, inputs = build_flow(SHAPES[shape], bins=bins).float(), torch.randn(200, *SHAPES[shape])
+    assert (model.inverse(model(inputs)[0]) - inputs).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("bins", TRANSFORMS.values(), ids=TRANSFORMS)
