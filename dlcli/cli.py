@@ -24,6 +24,8 @@ VERBS = {
     "sample": "draw new examples from a generative model, or text from a language model",
     "decompose": "decompose the test risk of a run again, with another budget",
     "report": "print the report of a run, or compare several",
+    "runs": "a table of all runs with status, risks and age, to sort and filter",
+    "diff": "what differs between two runs, in settings and in results",
     "ledger": "the best of each function class that any run has found; --rebuild reads all runs again",
     "list": "what can be chosen: models, datasets, optimizers, ...",
     "config": "show the composed configuration; --check tries it out",
