@@ -1,35 +1,31 @@
 """What is known of min_F L_tr without a search: the exact minimum of classes that declare one, and floors that follow
 from the data, from the width of the last layer, and from the number of pieces that a network of one input can have.
-
-Which solver fits is a matter of the loss, which class it is of the model: both are looked up, nothing is guessed.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dlcli.conclusion.solvers import AS_NUMBERS, SOLVERS, Problem
 from dlcli.decomposition import certificates
 from dlcli.decomposition.interpolation import full_rank, memorization
-from dlcli.decomposition.least_squares import bottleneck_floor, least_squares
+from dlcli.decomposition.least_squares import bottleneck_floor
 from dlcli.decomposition.optimum import CLOSED, Optimum
 from dlcli.decomposition.pieces import pieces, piecewise_floor
-from dlcli.decomposition.softmax_regression import softmax_regression
-from dlcli.metrics import binary, multiclass, numeric
 from dlcli.protocols import Architecture, Bound, Metric
 from dlcli.training.evaluate import CHUNK
 from dlcli.training.references import Witness, copy_of, witness
 from dlcli.training.refit import GREATEST_REFIT, features
 from dlcli.training.run import Run
 
-PER_FEATURE_PAIR = 20  # work of an exact solver per example and pair of features, in the unit of dlcli/ladder.py
 FEWEST_SECONDS = 10.0  # of the processor, that a solver gets however short the training was
+PATIENCE = 20  # times as long where the budget is not quick
 GREATEST_PIECES = 2000  # examples for which the n^2 table of the dynamic programme is made
 GREATEST_RANK = 2000  # examples for which the rank of the features is looked at
 
@@ -48,77 +44,25 @@ class Exact(NamedTuple):
         )
 
 
-class Solved(NamedTuple):
-    optimum: Optimum
-    weights: np.ndarray  # (features, outputs)
-    bias: np.ndarray  # (outputs,)
-
-
-Solver = Callable[[np.ndarray, np.ndarray, int, int | None, float], Solved]
-
-
-def softmax(inputs: np.ndarray, targets: np.ndarray, classes: int, rank: int | None, seconds: float) -> Solved:
-    """A rank below that of all maps is not imposed: the lower end stays one."""
-    found = softmax_regression(inputs, targets, classes=classes, seconds=seconds)
-    maps, bias = found.weights
-    return Solved(found, maps - maps.mean(1, keepdims=True), bias)  # of rank classes - 1 at most, the same function
-
-
-def logistic(inputs: np.ndarray, targets: np.ndarray, classes: int, rank: int | None, seconds: float) -> Solved:
-    found = softmax_regression(inputs, targets, classes=2, seconds=seconds)
-    maps, bias = found.weights
-    return Solved(found, maps[:, 1:] - maps[:, :1], bias[1:] - bias[:1])
-
-
-def squares(inputs: np.ndarray, targets: np.ndarray, classes: int, rank: int | None, seconds: float) -> Solved:
-    """Averaged over the targets of an example."""
-    scale = math.sqrt(targets[0].size)
-    found = least_squares(inputs, targets.reshape(len(targets), -1) / scale, rank=rank)
-    maps, bias = found.weights
-    return Solved(found, maps * scale, bias * scale)
-
-
-def one_hot_squares(inputs: np.ndarray, targets: np.ndarray, classes: int, rank: int | None, seconds: float) -> Solved:
-    found = least_squares(inputs, np.eye(classes)[targets], rank=rank)
-    return Solved(found, *found.weights)
-
-
-def sign_squares(inputs: np.ndarray, targets: np.ndarray, classes: int, rank: int | None, seconds: float) -> Solved:
-    found = least_squares(inputs, 2.0 * targets - 1, rank=rank)
-    return Solved(found, *found.weights)
-
-
-SOLVERS: Mapping[Metric, Solver] = {
-    multiclass.CROSS_ENTROPY: softmax,
-    binary.LOGISTIC: logistic,
-    numeric.SQUARED_ERROR: squares,
-    multiclass.SQUARED_ERROR: one_hot_squares,
-    binary.SQUARED_ERROR: sign_squares,
-}
-AS_NUMBERS: Mapping[Metric, Callable[[np.ndarray, int], np.ndarray]] = {  # (n, t) whose squared error, summed, is meant
-    numeric.SQUARED_ERROR: lambda targets, classes: targets.reshape(len(targets), -1) / math.sqrt(targets[0].size),
-    multiclass.SQUARED_ERROR: lambda targets, classes: np.eye(classes)[targets],
-    binary.SQUARED_ERROR: lambda targets, classes: 2.0 * targets.reshape(-1, 1) - 1,
-}
-
-
 def exact_member(run: Run, affordable: float) -> Exact | None:
     """None where the class declares nothing, no solver fits the loss, or it would cost more work than is affordable."""
     solver, head = SOLVERS.get(run.task.metrics["loss"]), run.task.head(run.model)
     declared = architecture(run)
     if solver is None or not (declared.frozen or declared.affine):
         return None
-    started, n = time.perf_counter(), len(run.data.train)
+    started, n, classes = time.perf_counter(), len(run.data.train), len(run.data.spec.classes)
     wide = head.in_features if declared.frozen else math.prod(run.data.spec.shape)
-    if n * wide > GREATEST_REFIT or PER_FEATURE_PAIR * n * wide * min(n, wide) > affordable:
+    if n * wide > GREATEST_REFIT or solver.work(n, wide, classes) > affordable:
         return None
     model = copy_of(run.model)
     inputs = features(model, run.data.train) if declared.frozen else flat_inputs(run)
     targets = targets_of(run)
-    most = max(1, len(run.data.spec.classes) - 1) if run.data.spec.classes else targets[0].size
+    most = max(1, classes - 1) if classes else targets[0].size
     rank = head.in_features if declared.affine and head.in_features < min(wide, most) else None
-    seconds = max(FEWEST_SECONDS, run.state.seconds.get("training", 0.0)) if math.isfinite(affordable) else math.inf
-    solved = solver(inputs.cpu().numpy(), targets, len(run.data.spec.classes), rank, seconds)
+    seconds = max(FEWEST_SECONDS, run.state.seconds.get("training", 0.0))
+    if not math.isfinite(affordable):
+        seconds *= PATIENCE
+    solved = solver.solve(Problem(inputs.cpu().numpy(), targets, classes, rank, seconds))
     weights, bias = (torch.from_numpy(np.asarray(part)).float() for part in (solved.weights.T, solved.bias))
     model.place(weights.to(run.device), bias.to(run.device))
     rung = witness(solved.optimum.method, model, run.task, run.data.train)

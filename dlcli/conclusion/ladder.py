@@ -63,7 +63,7 @@ def climb(
     found = exact_member(run, price.training if budget == "quick" else float("inf"))
     if found is not None:
         rungs.append(found.rung)
-    rungs += timed(quick(run, directory, price, found is None, stopped))
+    rungs += timed(quick(run, directory, price, found is None or not found.closed, stopped))
     if budget == "quick" or (found is not None and found.closed):
         objective = None if budget == "quick" else own_objective(run, config, price, stopped)
         return Ladder(rungs, found, objective)

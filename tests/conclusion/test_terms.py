@@ -52,6 +52,23 @@ def test_least_squares_is_closed_whatever_the_run_did(dlcli, part_of, model):
     assert part["optimization"]["interval"][0] == pytest.approx(part["train"]["value"] - truth, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        ("task=one_vs_rest",),
+        ("task=one_vs_rest", "task.loss=hinge"),
+        ("task=multiclass", "task.loss=hinge"),
+    ],
+    ids=" ".join,
+)
+def test_every_convex_loss_of_classes_is_closed(dlcli, part_of, task):
+    part = part_of(
+        dlcli("train", *TABLE, *task, "dataset.label_noise=0.2", "model=linear", "decompose.budget=standard")
+    )
+    low, high = part["approx_train"]["interval"]
+    assert low > 0 and high - low < 2e-6 and high < 0.9 * part["train"]["value"]
+
+
 def test_a_bottleneck_is_no_interpolation_however_many_parameters(dlcli, part_of):
     """Trap 8: 64 x 3 x 3 x 10 weights on 60 images, rank 3."""
     squares = ("dataset=digits", "dataset.train_fraction=0.05", "dataset.validation_fraction=0", "training.steps=3")
