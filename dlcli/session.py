@@ -21,7 +21,7 @@ from dlcli.training import checkpoint, device
 from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
 from dlcli.training.environment import differences, environment
 from dlcli.training.faults import machine_faults
-from dlcli.training.loop import fit
+from dlcli.training.loop import Course, alone, course
 from dlcli.training.progress import Display
 from dlcli.training.recovery import train_on
 from dlcli.training.run import Run
@@ -40,23 +40,38 @@ def train(config: Config, argv: Sequence[str], stop: Stop, display: Display) -> 
     with machine_faults():
         run = prepare(config, stop)
         with RunDirectory(claim_directory(config)) as directory:
+            display.log_to(directory.log)
             begin(directory, config, argv, run)
-            return carry_out(run, config, directory, None, stop, display)
+            return alone(carry_out(run, config, directory, None, stop, display))
 
 
 def train_in(directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display) -> Any:
     """A new run in a directory that is claimed already, as a job of a sweep: its failure is kept there too."""
-    directory.write_config(configs.text(config))
-    with accounted(directory, None), machine_faults():
-        run = prepare(config, stop)
-        begin(directory, config, argv, run)
-        return carry_out(run, config, directory, None, stop, display)
+    return alone(new_course(directory, config, argv, stop, display))
 
 
 def resume(
     directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display
 ) -> dict[str, Any]:
     """Go on from the newest good checkpoint, or from the start if none was ever acknowledged."""
+    return alone(resumed_course(directory, config, argv, stop, display))
+
+
+def new_course(
+    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display
+) -> Course[dict[str, Any]]:
+    display.log_to(directory.log)
+    directory.write_config(configs.text(config))
+    with accounted(directory, None), machine_faults():
+        run = prepare(config, stop)
+        begin(directory, config, argv, run)
+        return (yield from carry_out(run, config, directory, None, stop, display))
+
+
+def resumed_course(
+    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display
+) -> Course[dict[str, Any]]:
+    display.log_to(directory.log)
     refuse_changes(configs.load_saved(directory.path / "config.yaml"), config)
     with machine_faults():
         with accounted(directory, None):
@@ -65,7 +80,7 @@ def resume(
             step = restore(run, config, directory, display)
         directory.write_config(configs.text(config))
         directory.write_command(list(argv))
-        return carry_out(run, config, directory, step, stop, display)
+        return (yield from carry_out(run, config, directory, step, stop, display))
 
 
 def prepare(config: Config, stop: Stop, threads: int | None = None) -> Run:
@@ -98,7 +113,7 @@ def facts(run: Run) -> dict[str, Any]:
 
 def carry_out(
     run: Run, config: Config, directory: RunDirectory, step: int | None, stop: Stop, display: Display
-) -> dict[str, Any]:
+) -> Course[dict[str, Any]]:
     """Train to the end and conclude. step: where a resumed run stands; None starts anew."""
     identity = identify(run, config, directory)
 
@@ -120,8 +135,8 @@ def carry_out(
         display.event("started" if step is None else "resumed", **position(run, directory.path))
         display.start(run.steps, run.state.step)
         try:
-            work = partial(fit, run, directory.checkpoints, identity, tracker, display, stop, acknowledge)
-            train_on(work, run, directory, tracker, warn)
+            work = partial(course, run, directory.checkpoints, identity, tracker, display, stop, acknowledge)
+            yield from train_on(work, run, directory, tracker, warn)
         finally:
             display.stop()
         refuse_stop(stop, directory.path)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from dlcli.training.run import Run
 from dlcli.training.saving import Flushed, Saver
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
+
+T = TypeVar("T")
 
 
 class Console(Protocol):
@@ -36,7 +38,54 @@ class Journal(Flushed, Protocol):
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None: ...
 
 
-def fit(
+class Leg(NamedTuple):
+    """What a course asks of whoever drives it: so many steps of its run, fewer only where it must be told something."""
+
+    run: Run
+    steps: int
+    stop: Stop
+
+
+Course = Generator[Leg, None, T]  # a run on its way: it is resumed after the steps, or with what they have raised
+
+
+def alone(course: Course[T]) -> T:
+    """Take the steps that the course of one run asks for. What it returns or raises."""
+    try:
+        leg = next(course)
+        while True:
+            try:
+                advance(*leg)
+            except BaseException as fault:
+                leg = course.throw(fault)
+            else:
+                leg = next(course)
+    except StopIteration as end:
+        return end.value
+
+
+def advance(run: Run, steps: int, stop: Stop) -> None:
+    """So many steps, or fewer if a signal comes."""
+    with spending(run, "training"):
+        for _ in range(steps):
+            gather(run, take_step(run))
+            if stop.asks:
+                return
+
+
+def gather(run: Run, measured: dict[str, Any]) -> None:
+    """Count a step and what was measured in it."""
+    run.state.step += 1
+    for name, value in {**measured, "steps": 1}.items():
+        run.state.window[name] = run.state.window.get(name, 0) + value
+
+
+def fit(*arguments: Any, **named: Any) -> None:
+    """The course of a run, alone."""
+    alone(course(*arguments, **named))
+
+
+def course(
     run: Run,
     folder: Path,
     identity: dict[str, Any],
@@ -44,7 +93,7 @@ def fit(
     console: Console,
     stop: Stop,
     acknowledge: Callable[[int, float], object] = lambda step, seconds: None,
-) -> None:
+) -> Course[None]:
     """Train from `run.state.step` to `run.steps`, leaving checkpoints in `folder`.
 
     acknowledge: told of the step of each checkpoint once it is durable, and the seconds that its writing took.
@@ -58,11 +107,7 @@ def fit(
             saver.save()  # something to return to
         while state.step < run.steps:
             saver.look()
-            with spending(run, "training"):
-                measured = take_step(run)
-                state.step += 1
-                for name, value in {**measured, "steps": 1}.items():
-                    state.window[name] = state.window.get(name, 0) + value
+            yield Leg(run, steps_ahead(run), stop)
             last, stopping, improved = state.step == run.steps, stop.requested, False
             if last or state.step % training.log_every == 0:
                 with spending(run, "training"):  # on an accelerator this waits for the steps
@@ -118,11 +163,21 @@ def selection_splits(data: Data) -> dict[str, Any]:
     return {"train": data.train} | ({"validation": data.validation} if data.validation is not None else {})
 
 
+def steps_ahead(run: Run) -> int:
+    """Up to the next one behind which something is to be done, or the clock to be looked at."""
+    dues = [run.training.log_every, run.evaluate_every, checkpoint_steps(run)]
+    return min(run.steps - run.state.step, *(due - run.state.step % due for due in dues))
+
+
 def checkpoint_due(run: Run, saved_at: float) -> bool:
     if run.checkpoint.unit == "minutes":
         return time.monotonic() - saved_at >= 60 * run.checkpoint.every
+    return run.state.step % checkpoint_steps(run) == 0
+
+
+def checkpoint_steps(run: Run) -> int:
     unit = run.batches.epoch_steps if run.checkpoint.unit == "epochs" else 1
-    return run.state.step % max(1, round(run.checkpoint.every * unit)) == 0
+    return 1 if run.checkpoint.unit == "minutes" else max(1, round(run.checkpoint.every * unit))
 
 
 def close_window(run: Run) -> dict[str, float]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
-from dlcli.training.train_log import LOGGER, escaped
+from dlcli.training.train_log import escaped
 
 if TYPE_CHECKING:
     import rich.progress
@@ -23,6 +23,9 @@ REDRAW = 0.25  # seconds between drawings of the bar
 
 class Display(Protocol):
     """What a run tells whoever watches it."""
+
+    def log_to(self, log: logging.Logger) -> None:
+        """Where lines are kept, whether they are shown or not."""
 
     def say(self, text: str) -> None:
         """A line for a person, and for train.log."""
@@ -47,12 +50,16 @@ class ProgressDisplay:
     def __init__(self, stream: TextIO | None = None, lines: bool = True):
         """lines: whether `say` shows anything; the log of the run has its lines in any case."""
         self._lines = lines
+        self._log: logging.Logger | None = None
         self._total = 0
         self._stream = sys.stdout if stream is None else stream
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
         self._drawn = 0.0
         self._gone = self._stream is None or self._stream.closed
+
+    def log_to(self, log: logging.Logger) -> None:
+        self._log = log
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +106,8 @@ class ProgressDisplay:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        logging.getLogger(LOGGER).info(text)
+        if self._log is not None:
+            self._log.info(text)
         if not self._lines:
             return
         if self._bar is not None:
@@ -129,6 +137,9 @@ class EventLines:
     def __init__(self, stream: TextIO | None = None):
         self._stream = sys.stdout if stream is None else stream
         self._people = ProgressDisplay(sys.stderr)
+
+    def log_to(self, log: logging.Logger) -> None:
+        self._people.log_to(log)
 
     def say(self, text: str) -> None:
         self._people.say(text)

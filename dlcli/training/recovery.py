@@ -12,6 +12,7 @@ from dlcli.errors import Diverged, MemoryShortage
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.faults import machine_faults
+from dlcli.training.loop import Course
 from dlcli.training.run import Run
 from dlcli.training.step import loss_and_gradients, micro_batches
 from dlcli.training.tracker import Tracker
@@ -22,16 +23,17 @@ MOST_PARTS = 1024
 
 
 def train_on(
-    fit: Callable[[], None], run: Run, directory: RunDirectory, tracker: Tracker, warn: Callable[[str], None]
-) -> None:
-    """Call `fit` until it ends well; after a divergence from the last good checkpoint, if the settings allow that.
+    fit: Callable[[], Course[None]], run: Run, directory: RunDirectory, tracker: Tracker, warn: Callable[[str], None]
+) -> Course[None]:
+    """Follow the course that `fit` begins until it ends well; after a divergence it goes on from the last good
+    checkpoint, if the settings allow that.
 
     Raises Diverged, naming the last good checkpoint; MemoryShortage, with what would fit.
     """
     while True:
         try:
             with machine_faults():
-                return fit()
+                return (yield from fit())
         except Diverged as fault:
             roll_back(run, directory, fault, warn)
             tracker.cut_back(run.state.step)

@@ -24,6 +24,11 @@ class Stop:
         self._before: dict[signal.Signals, Any] = {}
         self._raised_at = -math.inf  # when the last KeyboardInterrupt was raised
 
+    @property
+    def asks(self) -> bool:
+        """Whether there is anything that the loop should see to between two steps."""
+        return self.requested is not None or self.save_now
+
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:

@@ -101,9 +101,13 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
         differentiate(loss, parameters.leaves)
         total = loss.detach() if total is None else total + loss.detach()
     norm = torch.dot(parameters.gradients, parameters.gradients).sqrt()
-    if run.training.clip_norm is not None:
-        parameters.gradients.mul_((run.training.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+    clip(parameters.gradients, norm, run.training.clip_norm)
     return total, norm
+
+
+def clip(gradients: Tensor, norm: Tensor, greatest: float | None) -> None:
+    if greatest is not None:
+        gradients.mul_((greatest / (norm + 1e-6)).clamp(max=1.0))
 
 
 def differentiate(loss: Tensor, leaves: list[Tensor]) -> None:

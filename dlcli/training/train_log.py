@@ -19,10 +19,10 @@ def escaped(text: str) -> str:
 
 
 class TrainLog:
-    """Sends the logger `dlcli` to a file from `open` to `close`, and nowhere else."""
+    """A logger of its own, because several runs may be under way, which writes to a file from `open` to `close`."""
 
     def __init__(self, path: Path):
-        self.logger = logging.getLogger(LOGGER)
+        self.logger = logging.Logger(LOGGER)
         self._path = path
         self._file: _LogFile | None = None
 
@@ -31,8 +31,6 @@ class TrainLog:
             self._file = _LogFile(self._path, encoding="utf-8", errors="backslashreplace")
         self._file.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ"))
         self.logger.addHandler(self._file)
-        self.logger.setLevel(logging.DEBUG)
-        self.logger.propagate = False  # other libraries' handlers would print every line again
 
     def close(self) -> None:
         if self._file is not None:

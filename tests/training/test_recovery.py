@@ -1,6 +1,7 @@
 """Turns that are skipped, and returns to an older checkpoint: what they change, and what they leave alone."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from dlcli.errors import Diverged, MemoryShortage
 from dlcli.training import checkpoint, recovery
 from dlcli.training.directory import RunDirectory
-from dlcli.training.loop import fit
+from dlcli.training.loop import alone, course, fit
 from dlcli.training.recovery import advice, train_on
 from dlcli.training.signals import Stop
 from dlcli.training.step import MOST_SKIPPED, take_step
@@ -62,9 +63,8 @@ def test_too_many_skipped_in_a_row_diverge(make_run):
 
 def returned(run, directory, tracker, notebook):
     lines = []
-    train_on(
-        lambda: fit(run, directory.checkpoints, {}, tracker, notebook, Stop()), run, directory, tracker, lines.append
-    )
+    begin = partial(course, run, directory.checkpoints, {}, tracker, notebook, Stop())
+    alone(train_on(begin, run, directory, tracker, lines.append))
     return lines
 
 
