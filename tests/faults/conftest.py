@@ -82,6 +82,7 @@ class Warm:
         memory=None,
         open_files=None,
         no_sync=False,
+        slow_sync=None,
         no_pictures=True,
         out=None,
     ) -> Process:
@@ -100,6 +101,7 @@ class Warm:
             "memory": memory,
             "open_files": open_files,
             "no_sync": no_sync,
+            "slow_sync": slow_sync,
             "no_pictures": no_pictures,
         }
         return Process(self, self.ask(request)["pid"], room)

@@ -17,12 +17,13 @@ import pytest
 from tests.faults.left_behind import differences, outcome
 from tests.faults.runs import COMMON, KINDS, check_resumed
 
+SLOWLY, SECONDS, SYNCS = "batch norm and dropout", 0.03, 12  # kind, of one sync, of one save
 KILLS = int(os.environ.get("DLCLI_KILLS", "0"))
 
 
-def frozen_copies(warm, words, folder, count, seconds, generator):
+def frozen_copies(warm, words, folder, count, seconds, generator, **circumstances):
     """Directories as kills at `count` random moments of one command leave them."""
-    process = warm.start(*words, f"run_dir={folder / 'run'}")
+    process = warm.start(*words, f"run_dir={folder / 'run'}", **circumstances)
     moments = sorted(generator.uniform(0, seconds) for _ in range(count))
     started, stopped = time.monotonic(), 0.0
     for number, moment in enumerate(moments):
@@ -35,6 +36,18 @@ def frozen_copies(warm, words, folder, count, seconds, generator):
         stopped += time.monotonic() - frozen
     assert process.wait().code == 0
     return [folder / f"copy-{number}" for number in range(count) if (folder / f"copy-{number}").is_dir()]
+
+
+def test_kill_while_the_disk_is_slow(warm, unbroken, tmp_path):
+    """Steps are taken while a checkpoint is being written, and the next one waits: both are what kills meet here."""
+    expected, generator = outcome(unbroken(SLOWLY)[0]), random.Random(os.environ.get("DLCLI_SEED", 0))
+    for number in range(max(1, KILLS // 8)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        words = ["train", *KINDS[SLOWLY], *COMMON]
+        for copy in frozen_copies(warm, words, folder, 4, 12 * SYNCS * SECONDS, generator, slow_sync=SECONDS):
+            check_resumed(warm, copy, expected)
+        assert not differences(outcome(folder / "run"), expected)
 
 
 @pytest.mark.short("batch norm and dropout", "vae")

@@ -22,6 +22,7 @@ from tests.faults.runs import COMMON, KINDS, check_resumed
 CUTS = int(os.environ.get("DLCLI_KILLS", "3"))
 KIND = "batch norm and dropout"
 MEGABYTES = 24
+SAVES = 12  # checkpoints of that run
 
 pytestmark = pytest.mark.faults
 
@@ -59,7 +60,10 @@ def test_power_cuts(warm, unbroken, tmp_path):
         assert call("mkfs.ext4", "-q", "-F", image).returncode == 0
         with mounted(image, tmp_path / "disk") as disk:
             process = warm.start("train", *KINDS[KIND], *COMMON, f"run_dir={disk / 'run'}", "--log", "json")
-            time.sleep(generator.uniform(0.1, 1.0) * seconds)
+            saves, pause = generator.randrange(SAVES), generator.uniform(0.0, 0.2) * seconds
+            while len(acknowledged_events(process.out)) < saves:
+                time.sleep(0.002)
+            time.sleep(pause)
             process.send(signal.SIGSTOP)
             promised = max(acknowledged_events(process.out), default=-1)
             shutil.copyfile(image, copy)

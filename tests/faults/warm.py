@@ -95,6 +95,8 @@ def obey(request):
     if extra := request["memory"]:  # bytes beyond what is in use
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + extra, used + extra))
+    if pause := request["slow_sync"]:  # seconds; training then goes on for many steps while a checkpoint is written
+        os.fsync = lambda descriptor, sync=os.fsync: (time.sleep(pause), sync(descriptor))[1]
     if request["no_sync"]:  # a killed process loses no page cache; only the order of calls matters
         os.fsync = lambda descriptor: None
     if fault := request["fault"]:
