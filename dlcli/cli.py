@@ -29,6 +29,7 @@ VERBS = {
     "ledger": "the best of each function class that any run has found; --rebuild reads all runs again",
     "list": "what can be chosen: models, datasets, optimizers, ...",
     "config": "show the composed configuration; --check tries it out",
+    "init": "make a small project: a model of your own, an experiment, a README",
     "verify": "check every checkpoint of a run against its manifest",
     "selftest": "check the estimator and the program against known truth, in a few minutes",
     "doctor": "show versions, device, threads, folders, and what looks wrong",

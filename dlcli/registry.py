@@ -12,7 +12,10 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,25 +141,58 @@ def find(group: str, name: str) -> Entry | None:
     return next((entry for entry in [*PLUGINS, *shipped] if (entry.group, entry.name) == (group, name)), None)
 
 
-def load_plugin(module: str) -> None:
-    """Import a module that the user named on the command line, and add what it registers. Raises UsageError."""
+def load_plugins(modules: Sequence[str]) -> None:
+    """Add what plugins register: installed ones, and those that the user named, `my_module` or a path `my_module.py`.
+
+    Modules are found where Python finds them, the current folder included. An installed plugin is read here, and
+    imported when something of it is built. Raises UsageError.
+    """
+    for point in entry_points(group="dlcli.plugins"):
+        _add(_installed(point), point.value)
+    if modules and "" not in sys.path:
+        sys.path.insert(0, "")
+    for name in modules:
+        path = Path(name)
+        if path.suffix == ".py":
+            sys.path.insert(0, str(path.parent.absolute()))
+        module = path.stem if path.suffix == ".py" else name
+        file = _imported(name, module)
+        if path.suffix == ".py" and file != path.resolve():
+            raise UsageError(f"the plugin {name} is hidden by {file}", "give the file a name that no other module has")
+        _add(file, module)
+
+
+def _imported(name: str, module: str) -> Path:
     try:
         file = importlib.import_module(module).__file__
     except Exception as error:  # it is the user's code, and may fail in any way
-        message = f"the plugin {module!r} cannot be imported: {type(error).__name__}: {error}"
-        hint = "name a module in this folder or on the Python path, as in --plugin my_module; DLCLI_DEBUG=1 tells more"
+        message = f"the plugin {name!r} cannot be imported: {type(error).__name__}: {error}"
+        hint = "name a module in this folder or on the Python path, or a file: --plugin DIR/my_module.py"
         raise UsageError(message, hint) from error
     if file is None:
-        raise UsageError(f"the plugin {module!r} is a folder without __init__.py", "name a module in it: FOLDER.MODULE")
-    PLUGINS.extend(entries(Path(file), module))
+        raise UsageError(f"the plugin {name!r} is a folder without __init__.py", "name a module in it: FOLDER.MODULE")
+    return Path(file).resolve()
 
 
-def load_plugins(modules: Sequence[str]) -> None:
-    """Modules are found where Python finds them, the current folder included."""
-    if modules and "" not in sys.path:
-        sys.path.insert(0, "")
-    for module in modules:
-        load_plugin(module)
+def _installed(point: EntryPoint) -> Path:
+    with suppress(ImportError, ValueError):
+        spec = find_spec(point.value)
+        if spec is not None and spec.has_location:
+            return Path(spec.origin).resolve()
+    raise UsageError(
+        f"the installed plugin {point.name!r} names a module {point.value!r} that is not there",
+        f"install {point.dist.name if point.dist else 'it'} again, or uninstall it",
+    )
+
+
+def _add(file: Path, module: str) -> None:
+    found = entries(file, module)
+    PLUGINS.extend(entry for entry in found if entry not in PLUGINS)
+
+
+def plugin_configs() -> list[Path]:
+    """The folders `conf` beside the modules of plugins, which describe what they register."""
+    return [folder for folder in dict.fromkeys(entry.path.parent / "conf" for entry in PLUGINS) if folder.is_dir()]
 
 
 def build(group: str, section: dict[str, Any], **supplied: Any) -> Any:

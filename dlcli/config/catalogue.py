@@ -21,9 +21,10 @@ def options(group: str, config_dir: Path | None = None) -> list[str]:
 
 
 def defaults(group: str, name: str) -> dict[str, Any]:
-    """Settings of an option with their values in the packaged YAML; empty for one without, as of a plugin."""
-    path = folders.packaged() / group / f"{name}.yaml"
-    if not path.is_file():
+    """Settings of an option with their values in the YAML that came with it; empty for one without."""
+    paths = [folder / group / f"{name}.yaml" for folder in (*registry.plugin_configs(), folders.packaged())]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
         return {}
     data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml_file.Loader)
     return {key: value for key, value in data.items() if key not in ("name", "defaults")}

@@ -1,4 +1,4 @@
-"""Where config files are found: the user's folder first, the packaged one after it."""
+"""Where config files are found: the user's folder first, then those of plugins, the packaged one last."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from dlcli import registry
 from dlcli.errors import UsageError
 
 PACKAGE = Path(__file__).parent.parent
@@ -19,11 +20,12 @@ def packaged() -> Path:
 
 
 def search(config_dir: Path | None) -> list[Path]:
-    """The folders to search in their order: `config_dir`, or else ./conf where there is one, then the packaged one."""
+    """The folders to search in their order: `config_dir` or else ./conf, those of plugins, the packaged one."""
     if config_dir is not None and not config_dir.is_dir():
         raise UsageError(f"config folder {str(config_dir)!r} is not there", "--config-dir names a folder of YAML files")
     own = config_dir or Path("conf")
-    return [own.resolve(), packaged()] if own.is_dir() and not own.samefile(packaged()) else [packaged()]
+    found = [own.resolve()] if own.is_dir() and not own.samefile(packaged()) else []
+    return list(dict.fromkeys([*found, *registry.plugin_configs(), packaged()]))
 
 
 def options(group: str, folders: Sequence[Path]) -> list[str]:

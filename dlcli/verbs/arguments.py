@@ -78,7 +78,7 @@ def add_plugins(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE",
-        help="import this module of yours, which registers components; it is code that you choose to run",
+        help="my_module or DIR/my_module.py, which registers components; it is code of yours that you choose to run",
     )
 
 

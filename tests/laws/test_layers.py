@@ -28,6 +28,7 @@ ROWS = {
     "build": 4,
     "study": 4,
     "conclusion": 5,
+    "ranked": 5,
     "session": 6,
     "rehearsals": 7,
     "sweeps": 7,
@@ -35,8 +36,10 @@ ROWS = {
     "predictions": 8,
     "revisit": 8,
     "exports": 9,
+    "template": 9,
     "verbs": 10,
     "cli": 11,
+    "__main__": 12,
 }
 # Within row 1 and for these pairs an import is part of the design.
 ALLOWED = {("settings", "schema"), ("tasks", "metrics"), ("config", "report")}
