@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
 import traceback
@@ -12,29 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from dlcli import __version__
+from dlcli import __version__, verbs
 from dlcli.errors import DlcliError, StorageError, UsageError
+from dlcli.verbs import SECTIONS, VERBS
 
-VERBS = {
-    "train": "train a model and read why its test error is what it is; -m for a sweep",
-    "resume": "go on with a run or a sweep that was stopped, to the bit",
-    "eval": "evaluate a checkpoint of a run on all splits",
-    "predict": "predict new examples from a file: csv, parquet, npz, images, text",
-    "export": "write the model of a run as a file that other programs run (torch, onnx)",
-    "sample": "draw new examples from a generative model, or text from a language model",
-    "decompose": "decompose the test risk of a run again, with another budget",
-    "report": "print the report of a run, or compare several",
-    "runs": "a table of all runs with status, risks and age, to sort and filter",
-    "diff": "what differs between two runs, in settings and in results",
-    "ledger": "the best of each function class that any run has found; --rebuild reads all runs again",
-    "list": "what can be chosen: models, datasets, optimizers, ...",
-    "config": "show the composed configuration; --check tries it out",
-    "init": "make a small project: a model of your own, an experiment, a README",
-    "verify": "check every checkpoint of a run against its manifest",
-    "selftest": "check the estimator and the program against known truth, in a few minutes",
-    "doctor": "show versions, device, threads, folders, and what looks wrong",
-}
-MODULES = {"eval": "evaluate", "list": "listing"}  # where the verb is no good name for a file
 INTERNAL = 1
 LONGEST = 200  # characters of a line of an error
 EXAMPLES = """
@@ -81,7 +61,7 @@ def dispatch(arguments: list[str]) -> int:
     if verb is None or words[0] != verb:
         return without_verb(arguments, words)
     arguments.remove(verb)
-    module = importlib.import_module(f"dlcli.verbs.{MODULES.get(verb, verb)}")
+    module = verbs.module(verb)
     parser = Parser(prog=f"dlcli {verb}", description=VERBS[verb], formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
     return module.run(parser.parse_intermixed_args(arguments))
@@ -109,9 +89,11 @@ def without_verb(arguments: list[str], words: list[str]) -> int:
     unknown = [argument for argument in arguments if argument not in ("-h", "--help")]
     if unknown:
         raise UsageError(f"unknown flag {unknown[0]!r} without a verb", f"verbs: {', '.join(VERBS)}")
-    print("usage: dlcli VERB ...\n\nTrain deep networks and read why the test error is what it is.\n\nverbs:")
-    for verb, meaning in VERBS.items():
-        print(f"  {verb:<10} {meaning}")
+    print("usage: dlcli VERB ...\n\nTrain deep networks and read why the test error is what it is.\n")
+    for section, meanings in SECTIONS.items():
+        print(f"{section}:")
+        for verb, meaning in meanings.items():
+            print(f"  {verb:<10} {meaning}")
     print(EXAMPLES)
     return 0
 

@@ -147,8 +147,7 @@ def load_plugins(modules: Sequence[str]) -> None:
     Modules are found where Python finds them, the current folder included. An installed plugin is read here, and
     imported when something of it is built. Raises UsageError.
     """
-    for point in entry_points(group="dlcli.plugins"):
-        _add(_installed(point), point.value)
+    load_installed()
     if modules and "" not in sys.path:
         sys.path.insert(0, "")
     for name in modules:
@@ -160,6 +159,20 @@ def load_plugins(modules: Sequence[str]) -> None:
         if path.suffix == ".py" and file != path.resolve():
             raise UsageError(f"the plugin {name} is hidden by {file}", "give the file a name that no other module has")
         _add(file, module)
+
+
+def load_installed() -> None:
+    for point in entry_points(group="dlcli.plugins"):
+        _add(_installed(point), point.value)
+
+
+def glance(name: str) -> None:
+    """Add what the module or the file `name` registers as far as its text tells, without running any of it."""
+    path = Path(name)
+    if path.suffix != ".py":
+        path = Path(f"{name.replace('.', '/')}.py")
+    with suppress(OSError, SyntaxError, ValueError):
+        _add(path.resolve(), path.stem)
 
 
 def _imported(name: str, module: str) -> Path:

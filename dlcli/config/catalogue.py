@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
-from dlcli import registry
+from dlcli import registry, schema
 from dlcli.config import folders, yaml_file
 from dlcli.settings import SECTIONS, Preparation, Top
 
+GROUPS = (*registry.FOLDERS, "experiment", "hydra/launcher")
 WHAT = re.compile(r"^# What: (.*)$", re.MULTILINE)
 
 
@@ -53,27 +54,39 @@ def experiments(config_dir: Path | None = None) -> dict[str, str]:
 
 
 def completions(word: str, line: list[str], config_dir: Path | None = None) -> list[str]:
-    """What an override that begins with `word` can be, given the other overrides on the line."""
-    groups = [*registry.FOLDERS, "experiment"]
-    key, equals, _ = word.partition("=")
+    """What an override that begins with `word` can be, given the other overrides on the line.
+
+    Of several values, as in `model=mlp,c`, the last is completed.
+    """
+    key, equals, value = word.partition("=")
+    kinds = _kinds(dict(other.split("=", 1) for other in line if "=" in other))
     if equals:
-        found = [f"{key}={name}" for name in options(key, config_dir)] if key in groups else []
+        start = f"{key}={value[: value.rfind(',') + 1]}"
+        found = [f"{start}{name}" for name in _values(key, kinds.get(key), config_dir)]
     else:
-        chosen = dict(other.split("=", 1) for other in line if "=" in other)
-        found = [f"{group}=" for group in groups]
-        for group in registry.FOLDERS:
-            if entry := registry.find(group, chosen.get(group, _default(group))):
-                found += [f"{group}.{setting}=" for setting in entry.settings]
-        found += [f"{name}=" for name in _settings()]
+        found = [f"{name}=" for name in (*GROUPS, *kinds)]
     return sorted(name for name in found if name.startswith(word))
+
+
+def _values(key: str, kind: Any, config_dir: Path | None) -> list[str]:
+    if key in GROUPS:
+        return options(key, config_dir)
+    return schema.words(kind) + (["true", "false"] if kind is bool else [])
+
+
+def _kinds(chosen: dict[str, str]) -> dict[str, Any]:
+    """Every setting with its type, those of components as they are chosen."""
+    found = {}
+    for group in registry.FOLDERS:
+        if entry := registry.find(group, chosen.get(group, _default(group))):
+            found |= {f"{group}.{name}": schema.parse(kind) for name, kind in entry.settings.items()}
+    sections = {"": Top, "dataset.": Preparation, **{f"{name}.": kind for name, kind in SECTIONS.items()}}
+    for prefix, section in sections.items():
+        found |= {f"{prefix}{name}": kind for name, kind in get_type_hints(section, include_extras=True).items()}
+    return found
 
 
 def _default(group: str) -> str:
     text = (folders.packaged() / "config.yaml").read_text(encoding="utf-8")
     match = re.search(rf"^  - {group}: (\w+)$", text, re.MULTILINE)
     return match[1] if match else ""
-
-
-def _settings() -> list[str]:
-    sections = {"": Top, "dataset.": Preparation, **{f"{name}.": kind for name, kind in SECTIONS.items()}}
-    return [f"{prefix}{field}" for prefix, kind in sections.items() for field in kind._fields]
