@@ -156,10 +156,11 @@ class Metric(Protocol):
 
 
 class Architecture(NamedTuple):
-    """What a model with a free last layer says of the set of functions it can compute; the defaults claim nothing.
+    """What is known of the set of functions that a model can compute under a task; the defaults claim nothing.
 
-    Where `frozen` or `affine`, `model.place(weights, bias)` puts a map into the model; where there are `hidden` layers,
-    `model.embed(state)` puts a narrower or shallower model of the kind into it, as the same function.
+    Where `frozen` or `affine`, `model.place(weights, bias)` puts a map into the model, and where there are `latents`
+    `model.place(weights, bias, variance)` the map of those; where there are `hidden` layers, `model.embed(state)` puts
+    a narrower or shallower model of the kind into it, as the same function.
     """
 
     frozen: bool = False  # members differ in the last layer only: body(x) is the same in all of them
@@ -167,6 +168,7 @@ class Architecture(NamedTuple):
     hidden: tuple[int, ...] = ()  # widths of fully connected hidden layers, linear maps and activations alone
     breakpoints: int | None = None  # of that activation, where it is piecewise linear
     rectified: bool = False  # it is max(0, .), which passes its own values on: a layer can be added
+    latents: int = 0  # an example is an affine map of so many standard normal numbers, and noise of one variance
 
 
 class Task(Protocol):
@@ -184,7 +186,10 @@ class Task(Protocol):
 
     def head(self, model: nn.Module) -> nn.Linear | None:
         """The last layer, where predictions are head(model.body(inputs)), nothing bounds its weights, and the loss is
-        convex in them; else None. Such a model has an `architecture`."""
+        convex in them; else None."""
+
+    def architecture(self, model: nn.Module) -> Architecture:
+        """What is known of the class of `model`, as far as this task leaves its last layer free."""
 
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         """What is known of min_F L_tr of "loss" from the training examples, beside the floor of the metric."""

@@ -37,7 +37,7 @@ def conclude(
     This is the first and only time that the test split is read.
     """
     with spending(run, "evaluation"):
-        evaluated = evaluate_splits(run)
+        evaluated = evaluate_splits(run, stopped)
         refuse_nonfinite(evaluated)
         keep_rows(directory, evaluated)
     bootstrap = worth_a_bootstrap(run, config["decompose"]["budget"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from dlcli.decomposition.intervals import Estimate, Sampling, sampled, whole
 from dlcli.errors import Diverged
 from dlcli.protocols import Metric, Task
 from dlcli.training.directory import RunDirectory
-from dlcli.training.evaluate import evaluate, evaluate_afterwards, evaluate_real
+from dlcli.training.evaluate import evaluate, evaluate_afterwards, evaluate_real, never
 from dlcli.training.run import Run
 
 DECOMPOSED = ("loss", "error")
@@ -32,7 +32,8 @@ class Evaluated(NamedTuple):
     again: dict[str, dict[str, np.ndarray]]
 
 
-def evaluate_splits(run: Run) -> Evaluated:
+def evaluate_splits(run: Run, stopped: Callable[[], bool] = never) -> Evaluated:
+    """Raises Cut once `stopped` is true."""
     decide = run.task.metrics["error"].decide if "error" in run.task.metrics else None
     rows, decisions = {}, []
 
@@ -94,7 +95,8 @@ def risk_estimates(
                 estimate = whole(rows, metric.unit) if split == "train" else sampled(rows, metric.unit, sampling)
             found[split][name] = record.estimate(estimate)
             if split in evaluated.again and name in decomposed(run.task):
-                found[split][name]["noise_se"] = noise_error(rows, evaluated.again[split][name])
+                error = noise_error(rows, evaluated.again[split][name])
+                found[split][name] |= {"noise_se": error} if error else {}  # 0: the expectation has a closed form
             if estimate.unit == "squared units":
                 targets = run.data.splits()[split].batch(slice(None)).targets.cpu().numpy()
                 found[split][name]["constant"] = metric.constant_risk(targets)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from dlcli import build
 from dlcli.conclusion.effort import Work, evaluations_for, work
-from dlcli.conclusion.exact import Exact, architecture, exact_member, margins
+from dlcli.conclusion.exact import Exact, exact_member, least_objective, margins
 from dlcli.conclusion.pool import Known, Pool, Relation
+from dlcli.protocols import Bound
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.polish import NO_PENALTY, Penalty, polish
@@ -24,6 +25,7 @@ from dlcli.training.run import Run
 
 Config = dict[str, Any]
 CONTINUED, REFITTED = 0.45, 0.25  # shares of what quick may spend
+AT_ONCE = 5e8  # work of an exact solver that no run minds: a tenth of a second
 FEWEST = 20  # evaluations with which a polish is worth its name
 SMALL, MANY, FEW = 100_000, 20, 5  # parameters up to which there are many restarts, else few
 STANDARD = {"polish": 4.0, "restarts": 10.0, "narrower": 1.0, "surrogate": 2.0}  # times the work of the training
@@ -41,6 +43,7 @@ class Objective(NamedTuple):
     rung: Witness
     before: float  # value of that objective at the run's weights
     after: float
+    least: Bound | None  # what no member of the class undercuts in it
 
 
 class Ladder(NamedTuple):
@@ -60,7 +63,7 @@ def climb(
     if budget == "none" or run.task.undefined:
         return Ladder([first])
     rungs, price = [first], work(run)
-    found = exact_member(run, price.training if budget == "quick" else float("inf"))
+    found = exact_member(run, max(price.training, AT_ONCE) if budget == "quick" else float("inf"))
     if found is not None:
         rungs.append(found.rung)
     rungs += timed(quick(run, directory, price, found is None or not found.closed, stopped))
@@ -218,11 +221,11 @@ def grown(run: Run, config: Config, price: Work, pool: Pool, stopped: Callable[[
     """The best narrower and the best shallower member of earlier runs, or one that is trained here, put into the class
     as the same function, and polished on with the units that this adds: nested classes do not get worse.
     """
-    hidden = architecture(run).hidden
+    hidden = run.task.architecture(run.model).hidden
     smaller: dict[Relation, dict[str, int]] = {}
     if hidden and hidden[0] > 1:
         smaller["narrower"] = {"width": hidden[0] // 2}
-    if architecture(run).rectified and len(hidden) > 1:
+    if run.task.architecture(run.model).rectified and len(hidden) > 1:
         smaller["shallower"] = {"depth": len(hidden) - 1}
     for number, (relation, changes) in enumerate(smaller.items()):
         if stopped():
@@ -275,7 +278,7 @@ def own_objective(run: Run, config: Config, price: Work, stopped: Callable[[], b
     reached = polish(model, run.task, run.data.train, evaluations, stopped, loss, penalty)
     name = f"minimizer of the run's own objective, L-BFGS in float64, {reached.evaluations} evaluations"
     rung = witness(name, model, run.task, run.data.train)._replace(seconds=time.perf_counter() - started)
-    return Objective(rung, reached.before, reached.after)
+    return Objective(rung, reached.before, reached.after, least_objective(run, penalty))
 
 
 def decay(config: Config) -> Penalty:

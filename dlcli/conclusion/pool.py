@@ -11,7 +11,6 @@ import safetensors.torch
 from torch import Tensor
 
 from dlcli import build
-from dlcli.conclusion.exact import architecture
 from dlcli.decomposition import ledger
 from dlcli.decomposition.ledger import Ledger, Member
 from dlcli.errors import CheckpointError, StorageError
@@ -102,7 +101,7 @@ class Pool:
 
 def nested_classes(run: Run, config: Config) -> Iterator[tuple[Relation, str]]:
     """Classes that the run's class contains: fewer units in its hidden layers, or fewer layers."""
-    declared = architecture(run)
+    declared = run.task.architecture(run.model)
     if not declared.hidden:
         return
     deepest = len(declared.hidden)

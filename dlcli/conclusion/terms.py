@@ -105,7 +105,7 @@ def surrogate(name: str, ladder: Ladder) -> Surrogate | None:
     if ladder.objective is None:
         return None
     rung = ladder.objective.rung
-    return Surrogate(rung.risks[name], rung.method, ladder.objective.before, ladder.objective.after)
+    return Surrogate(rung.risks[name], rung.method, *ladder.objective[1:])
 
 
 def population_side(run: Run, name: str, part: Decomposition, ladder: Ladder, sampling: Sampling) -> dict[str, Any]:

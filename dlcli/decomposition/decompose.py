@@ -42,6 +42,7 @@ class Surrogate(NamedTuple):
     method: str
     before: float  # value of that objective at the run's weights
     after: float  # and at the minimizer
+    least: Bound | None = None  # what no member undercuts in it
 
 
 @dataclass(frozen=True)

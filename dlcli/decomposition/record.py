@@ -39,7 +39,7 @@ def to_json(parts: Decomposition) -> dict[str, Any]:
             "infimum_not_attained": parts.infimum_not_attained,
             "solver_error": parts.solver_error,
             "surrogate_bias": None if parts.surrogate is None else ends(parts.surrogate_bias),
-            "surrogate": None if parts.surrogate is None else parts.surrogate._asdict(),
+            "surrogate": None if parts.surrogate is None else surrogate(parts.surrogate),
         },
         "generalization": {
             "value": parts.generalization,
@@ -77,11 +77,19 @@ def from_json(record: dict[str, Any]) -> Decomposition:
         bayes=record["population"]["bayes"]["value"],
         matched_noise=record["test"]["matched_noise_value"],
         ledger_version=approximation["ledger_version"],
-        surrogate=record["optimization"]["surrogate"] and Surrogate(**record["optimization"]["surrogate"]),
+        surrogate=record["optimization"]["surrogate"] and read_surrogate(record["optimization"]["surrogate"]),
         best_in_class=population["best_in_class"] and read_best_in_class(population["best_in_class"]),
         excess=population["excess"] and read_excess(population["excess"]),
         warnings=tuple(Caution(**warning) for warning in record["warnings"]),
     )
+
+
+def surrogate(value: Surrogate) -> dict[str, Any]:
+    return {**value._asdict(), "least": value.least and bound(value.least)}
+
+
+def read_surrogate(record: dict[str, Any]) -> Surrogate:
+    return Surrogate(**{**record, "least": record["least"] and Bound(**record["least"])})
 
 
 def best_in_class(value: BestInClass) -> dict[str, Any]:

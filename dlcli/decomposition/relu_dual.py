@@ -10,10 +10,15 @@ is large enough (Pilanci & Ergen 2020, arXiv:2002.10553), and for every width at
 In the plane the n lines x_i u = 0 cut the circle into at most 2n arcs; on an arc the same examples are active and
 v'(Xu)_+ is linear in u, so its extremes are known exactly. Any residual v, scaled until the worst arc allows it, is a
 certificate. The primal side adds the worst units of each arc and solves for a, until the two ends meet.
+
+A bias c of the output that decays with the rest, b/2 c^2, is minimized out: the best one leaves of each residual v the
+square |Qv|^2 = v'(I - 11'/(n + b))v, so it is the same problem with Qy and Q(XU)_+ in place of y and (XU)_+.
 """
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -35,14 +40,18 @@ class Arcs(NamedTuple):
     active: np.ndarray  # (arcs, n) bool
 
 
-def relu_minimum(inputs: np.ndarray, targets: np.ndarray, decay: float) -> Optimum:
-    """Bounds of min J over two-layer ReLU networks without biases, of any width for `low`; `high` is a network.
+def relu_minimum(inputs: np.ndarray, targets: np.ndarray, decay: float, output_bias: bool = False) -> Optimum:
+    """Bounds of min J over two-layer ReLU networks, of any width for `low`; `high` is a network.
 
     inputs: (n, 2); for one input number with biases in the units, append a column of ones (the biases then decay too).
-    `weights` of the result: U (2, m) and a (m,), whose J is `high`; m is the width that reaches it. J is the
-    regularized objective, a sum over examples: it splits the optimization term and does not bound min_F L_tr.
+    output_bias: whether there is one, which decays. `weights` of the result: U (2, m) and a (m,), whose J under the
+    best output bias is `high`; m is the width that reaches it. J is the regularized objective, a sum over examples: it
+    splits the optimization term and does not bound min_F L_tr.
     """
-    x, y = np.asarray(inputs, np.float64), np.asarray(targets, np.float64).reshape(-1)
+    x, shrink = np.asarray(inputs, np.float64), without_bias
+    if output_bias:
+        shrink = partial(with_best_bias, decay=decay)
+    y = shrink(np.asarray(targets, np.float64).reshape(-1))
     circle = arcs(x)
     units, outputs, residual = np.empty((2, 0)), np.empty(0), y
     low, high = 0.0, 0.5 * float(y @ y)
@@ -50,19 +59,20 @@ def relu_minimum(inputs: np.ndarray, targets: np.ndarray, decay: float) -> Optim
     evidence = {}
     for rounds in range(1, ROUNDS + 1):
         evidence["rounds"] = rounds
-        worst, candidates = extremes(circle, x, residual)
+        worst, candidates = extremes(circle, x, shrink(residual))
         low = max(low, certified(residual, y, worst, decay))
         if high - low <= GAP * high or worst <= decay * (1 + VIOLATED / 100):
             break
-        strengths = np.abs(residual @ np.maximum(0, x @ candidates))
+        strengths = np.abs(shrink(residual) @ np.maximum(0, x @ candidates))
         units = np.column_stack([units, candidates[:, strengths > decay * (1 + VIOLATED)]])
-        outputs = lasso(np.maximum(0, x @ units), y, decay)
+        outputs = lasso(shrink(np.maximum(0, x @ units)), y, decay)
         kept = np.abs(outputs) > USED * np.abs(outputs).max(initial=0)
         units, outputs = units[:, kept], outputs[kept]
-        residual = y - np.maximum(0, x @ units) @ outputs
-        balanced = (units * np.sqrt(np.abs(outputs)), np.sign(outputs) * np.sqrt(np.abs(outputs)))
-        if objective(x, y, decay, *balanced) < high:
-            high, weights = objective(x, y, decay, *balanced), balanced
+        residual = y - shrink(np.maximum(0, x @ units)) @ outputs
+        value = 0.5 * float(residual @ residual) + decay * float(np.abs(outputs).sum())
+        if value < high:
+            high = value
+            weights = (units * np.sqrt(np.abs(outputs)), np.sign(outputs) * np.sqrt(np.abs(outputs)))
     method = "convex dual of the two-layer ReLU network, inputs of two numbers"
     return Optimum(min(low, high), high, method, weights, None, {**evidence, "width": weights[1].size})
 
@@ -71,6 +81,15 @@ def objective(x: np.ndarray, y: np.ndarray, decay: float, units: np.ndarray, out
     """J(U, a); units (2, m), outputs (m,)."""
     residual = np.maximum(0, x @ units) @ outputs - y
     return float(0.5 * residual @ residual + 0.5 * decay * (np.sum(units**2) + np.sum(outputs**2)))
+
+
+def without_bias(v: np.ndarray) -> np.ndarray:
+    return v
+
+
+def with_best_bias(v: np.ndarray, decay: float) -> np.ndarray:
+    """Q v, column by column: |Q v|^2 = min_c |v - c|^2 + decay c^2."""
+    return v - (1 - math.sqrt(decay / (len(v) + decay))) * v.mean(0)
 
 
 def arcs(x: np.ndarray) -> Arcs:

@@ -24,14 +24,14 @@ KERNEL, STRIDE, PADDING = 3, 2, 1  # halve the maps
 class Vae(nn.Module):
     """Posterior N(mean(x), diag exp(log variance(x))) of the latents, and numbers that say how x is distributed."""
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, latents: int, shared: int, constant: bool):
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, latents: int, shared: int, constant: bool, affine: bool):
         """shared: how many further numbers do not depend on the latents. constant: whether the decoder can be any
-        constant, whatever the latents."""
+        constant, whatever the latents. affine: whether both networks are a single linear layer."""
         super().__init__()
         self.encoder = encoder  # (batch, *spec.shape) -> (batch, 2 latents)
         self.decoder = decoder  # (batch, latents) -> (batch, *spec.shape)
         self.shared = nn.Parameter(torch.zeros(shared))
-        self.latents, self.constant = latents, constant
+        self.latents, self.constant, self.affine = latents, constant, affine
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, (batch, latents) each, float32 or better.
@@ -46,6 +46,23 @@ class Vae(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """(batch, latents) -> (batch, *spec.shape)."""
         return self.decoder(latents)
+
+    @torch.no_grad()
+    def place(self, weights: Tensor, bias: Tensor, variance: float) -> None:
+        """Make an affine model x = weights z + bias + noise of this variance, and its encoder the posterior of that.
+
+        weights: (size, latents) with orthogonal columns, bias: (size,).
+        """
+        encoder, decoder = self.encoder[-1], self.decoder[0]
+        decoder.weight.copy_(weights)
+        decoder.bias.copy_(bias)
+        self.shared.fill_(math.log(variance))
+        held = weights.double().square().sum(0) + variance  # (latents,)
+        mean = weights.double().T / held[:, None]
+        deviation = (variance / held).sqrt()
+        encoder.weight.zero_()[: self.latents] = mean
+        encoder.bias[: self.latents] = -(mean @ bias.double())
+        encoder.bias[self.latents :] = deviation.expm1().log()  # the inverse of softplus
 
 
 @register("model", "vae", tasks=("reconstruction",))
@@ -72,12 +89,12 @@ def vae(
         hidden, size = [width] * depth, math.prod(spec.shape)
         encoder = nn.Sequential(nn.Flatten(), *perceptron([size, *hidden], 2 * latents, normalization, activation))
         layers = perceptron([latents, *hidden], size, normalization, activation)
-        return Vae(encoder, nn.Sequential(*layers, nn.Unflatten(1, spec.shape)), latents, shared, constant=True)
+        return Vae(encoder, nn.Sequential(*layers, nn.Unflatten(1, spec.shape)), latents, shared, True, depth == 0)
     sizes = halved(spec, depth)
     channels = [width * 2**block for block in range(depth)]
     encoder = convolutional_encoder(spec, sizes, channels, latents, normalization, activation)
     decoder = convolutional_decoder(spec, sizes, channels, latents, normalization, activation)
-    return Vae(encoder, decoder, latents, shared, constant=False)
+    return Vae(encoder, decoder, latents, shared, False, depth == 0)
 
 
 def perceptron(sizes: Sequence[int], outputs: int, normalization: Normalization, activation: str) -> list[nn.Module]:

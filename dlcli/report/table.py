@@ -165,6 +165,17 @@ def split_of_optimization(found: Mapping[str, Any], unit: str) -> Iterator[Text]
             f"of the optimization term, solver error {wording.number(found['solver_error'], unit)}, the bias of "
             f"its objective {bias}: {found['surrogate']['method']}"
         )
+        yield from own_objective(found["surrogate"])
+
+
+def own_objective(found: Mapping[str, Any]) -> Iterator[Text]:
+    """Values of what was minimized, penalty included: no risks, and no ends of min_F L_train."""
+    if found["least"]:
+        before, after = (wording.number(found[when]) for when in ("before", "after"))
+        yield Text(
+            f"the run's own objective, penalty included, is {before} at its weights, {after} at that minimizer; over "
+            f"the class it {wording.bound(found['least'])}"
+        )
 
 
 def population(found: Mapping[str, Any], unit: str) -> Iterator[Text]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dlcli.metrics.mixture import Mixture, mixture_metrics
 from dlcli.metrics.two_samples import DRAWN, Features, discrepancy_metric, feature_metrics
-from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
+from dlcli.protocols import Architecture, Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 from dlcli.registry import register
 from dlcli.schema import Count, NonNegative, Positive
 from dlcli.tasks.games import GAMES, Game, real_penalty, slope_penalty
@@ -48,6 +48,9 @@ class Adversarial(NamedTuple):
 
     def head(self, model: nn.Module) -> None:
         return None
+
+    def architecture(self, model: nn.Module) -> Architecture:
+        return Architecture()
 
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         return ()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from dlcli.metrics.likelihood import likelihood_metrics
 from dlcli.metrics.mean import widen
-from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
+from dlcli.protocols import Architecture, Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 from dlcli.registry import register
 from dlcli.tasks.pictures import density_map, frame, grid, lattice, looks_like_image, scatter
 from dlcli.tasks.units import log_volume
@@ -42,6 +42,9 @@ class Density(NamedTuple):
 
     def head(self, model: nn.Module) -> None:
         return None
+
+    def architecture(self, model: nn.Module) -> Architecture:
+        return Architecture()
 
     def bounds(self, model: Flow, train: Split) -> tuple[Bound, ...]:
         return ()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dlcli.errors import UsageError
 from dlcli.metrics.mean import MeanRisk
 from dlcli.metrics.two_samples import DRAWN, discrepancy_metric
-from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
+from dlcli.protocols import Architecture, Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 from dlcli.registry import register
 from dlcli.schema import Count, NonNegative, Positive, Probability, Range
 from dlcli.tasks.landscape import density_beside
@@ -47,6 +47,9 @@ class EnergyBased(NamedTuple):
 
     def head(self, model: nn.Module) -> None:
         return None
+
+    def architecture(self, model: nn.Module) -> Architecture:
+        return Architecture()
 
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         return ()

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dlcli.errors import UsageError
 from dlcli.metrics.elbo import elbo_metrics
 from dlcli.metrics.mean import widen
-from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
+from dlcli.protocols import Architecture, Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 from dlcli.registry import register
 from dlcli.schema import Count, NonNegative
 from dlcli.tasks.pictures import grid, looks_like_image
@@ -30,6 +30,7 @@ class Autoencoder(Protocol):
 
     latents: int
     constant: bool
+    affine: bool
     shared: Tensor
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]: ...
@@ -44,6 +45,9 @@ class Likelihood(NamedTuple):
     show: Callable[[Tensor], Tensor]  # numbers -> means, in the numbers of the data set
     draw: Callable[[Autoencoder, Tensor, Noise], Tensor]  # -> an example, likewise
     bounds: Callable[[Autoencoder, Split], tuple[Bound, ...]]
+    # (model, variances of the latents) -> what these add to `rows` at their means, (batch,): the expectation over all
+    # draws, where decoding is affine; None: there is no closed form
+    spread: Callable[[Autoencoder, Tensor], Tensor] | None
 
 
 class Reconstruction(NamedTuple):
@@ -57,10 +61,18 @@ class Reconstruction(NamedTuple):
     drawn = 0
 
     def predict(self, model: Autoencoder, batch: Batch, noise: Noise) -> Tensor:
+        """With an affine decoder and Gaussian noise the expectation itself, in place of a draw."""
+        if model.affine and self.likelihood.spread is not None:
+            return expected_terms(self.likelihood, model, batch.inputs)
         return terms(self.likelihood, model, batch.inputs, noise)
 
     def head(self, model: nn.Module) -> None:
         return None
+
+    def architecture(self, model: Autoencoder) -> Architecture:
+        """With an affine encoder beside it, that is probabilistic PCA."""
+        known = model.affine and self.likelihood.spread is not None
+        return Architecture(latents=model.latents) if known else Architecture()
 
     def bounds(self, model: Autoencoder, train: Split) -> tuple[Bound, ...]:
         return self.likelihood.bounds(model, train)
@@ -120,8 +132,20 @@ def terms(likelihood: Likelihood, model: Autoencoder, inputs: Tensor, noise: Noi
     """(batch, 1 + latents): -log likelihood under one draw of the latents, and the divergence of each from N(0, 1)."""
     mean, log_variance = map(widen, model.encode(inputs))
     latents = mean + (log_variance / 2).exp() * noise.normal(model.latents)
-    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-    return torch.cat([likelihood.rows(model, model.decode(latents), inputs)[:, None], divergence], 1)
+    unexplained = likelihood.rows(model, model.decode(latents), inputs)
+    return torch.cat([unexplained[:, None], divergences(mean, log_variance)], 1)
+
+
+def expected_terms(likelihood: Likelihood, model: Autoencoder, inputs: Tensor) -> Tensor:
+    """The same, in expectation over the draw; float64, as large numbers of both signs are added."""
+    mean, log_variance = (part.double() for part in model.encode(inputs))
+    unexplained = likelihood.rows(model, model.decode(mean.to(inputs.dtype)).double(), inputs)
+    unexplained = unexplained + likelihood.spread(model, log_variance.exp())
+    return torch.cat([unexplained[:, None], divergences(mean, log_variance)], 1)
+
+
+def divergences(mean: Tensor, log_variance: Tensor) -> Tensor:
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
 def training_loss(
@@ -169,7 +193,7 @@ def bernoulli_likelihood(spec: DataSpec) -> Likelihood:
         constant = binary_entropy(total / len(train)).sum().item()
         return (floor, *constant_bound(model, constant, "every pixel by its own mean, latents unused"))
 
-    return Likelihood(False, rows, lambda numbers: widen(numbers).sigmoid(), draw, bounds)
+    return Likelihood(False, rows, lambda numbers: widen(numbers).sigmoid(), draw, bounds, None)
 
 
 def gaussian_likelihood(spec: DataSpec) -> Likelihood:
@@ -178,7 +202,7 @@ def gaussian_likelihood(spec: DataSpec) -> Likelihood:
 
     def rows(model: Autoencoder, numbers: Tensor, inputs: Tensor) -> Tensor:
         squares = (inputs - widen(numbers)).flatten(1).square().sum(1)
-        log_variance = model.shared[0]
+        log_variance = model.shared[0].to(squares.dtype)
         return 0.5 * (size * (math.log(2 * math.pi) + log_variance) + squares / log_variance.exp()) + volume
 
     def show(numbers: Tensor) -> Tensor:
@@ -195,7 +219,13 @@ def gaussian_likelihood(spec: DataSpec) -> Likelihood:
         constant = 0.5 * size * (math.log(2 * math.pi * variance) + 1) + volume if variance > 0 else math.inf
         return constant_bound(model, constant, "one Gaussian about the mean, latents unused")
 
-    return Likelihood(True, rows, show, draw, bounds)
+    def spread(model: Autoencoder, variances: Tensor) -> Tensor:
+        points = torch.cat([torch.zeros(1, model.latents), torch.eye(model.latents)]).to(model.shared)
+        origin, *ends = model.decode(points).flatten(1).to(variances.dtype)
+        squares = (torch.stack(ends) - origin).square().sum(1)  # (latents,)
+        return variances @ squares / (2 * model.shared[0].to(variances.dtype).exp())
+
+    return Likelihood(True, rows, show, draw, bounds, spread)
 
 
 def constant_bound(model: Autoencoder, value: float, method: str) -> tuple[Bound, ...]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.metrics.mean import MeanRisk, widen
-from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
+from dlcli.protocols import Architecture, Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 from dlcli.registry import register
 from dlcli.schema import Count, Positive, Range
 from dlcli.tasks.landscape import density_beside
@@ -39,6 +39,9 @@ class ScoreMatching(NamedTuple):
 
     def head(self, model: nn.Module) -> None:
         return None
+
+    def architecture(self, model: nn.Module) -> Architecture:
+        return Architecture()
 
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         return ()

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from dlcli.errors import UsageError
-from dlcli.protocols import Batch, Bound, DataSpec, Metric, Noise, Phase, Split
+from dlcli.protocols import Architecture, Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 
 
 class Supervised(NamedTuple):
@@ -26,6 +26,9 @@ class Supervised(NamedTuple):
 
     def head(self, model: nn.Module) -> nn.Linear | None:
         return model.head
+
+    def architecture(self, model: nn.Module) -> Architecture:
+        return model.architecture
 
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         return ()

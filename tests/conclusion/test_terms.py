@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from sklearn.datasets import load_digits
 
-from dlcli.decomposition.least_squares import least_squares, ridge
+from dlcli.conclusion import effort
+from dlcli.decomposition.least_squares import least_squares, linear_autoencoder, ridge
 from dlcli.decomposition.ledger import Ledger
+from dlcli.decomposition.linear_vae import linear_vae
 
 TABLE = ("dataset=iris", "dataset.validation_fraction=0", "training.epochs=2")
 DIABETES = (
@@ -79,6 +82,32 @@ def test_a_bottleneck_is_no_interpolation_however_many_parameters(dlcli, part_of
     assert part["approx_train"]["interval"] == pytest.approx([truth, truth], abs=1e-5) and truth > 0.1
 
 
+def test_a_linear_autoencoder_is_closed_at_the_principal_components(dlcli, part_of, tmp_path):
+    """The inputs as their own targets: a regression of rank 8."""
+    images = load_digits().data / 16
+    np.savez(tmp_path / "own.npz", x=images, y=images)
+    own = ("dataset=npz", f"dataset.path={tmp_path / 'own.npz'}", "dataset.validation_fraction=0", "training.epochs=1")
+    command = (*own, "dataset.standardize=none", "dataset.standardize_targets=false", "dataset.test_fraction=0.2")
+    part = part_of(dlcli("train", *command, "model=linear", "model.depth=1", "model.width=8"))
+    inputs, _ = train_set(command)
+    truth = linear_autoencoder(inputs, 8).high / 64
+    assert part["approx_train"]["interval"] == pytest.approx([truth, truth], abs=1e-7)
+    assert part["optimization"]["interval"][0] > 0.01
+
+
+@pytest.mark.parametrize("latents", [1, 8])
+def test_a_linear_vae_is_closed_at_probabilistic_pca_and_has_no_floor_of_zero(dlcli, part_of, summary_of, latents):
+    """Trap 9: the density of nearly flat numbers is large, and its negative logarithm below zero."""
+    vae = ("model=vae", "model.depth=0", f"model.latents={latents}", "task=reconstruction", "task.likelihood=gaussian")
+    command = ("dataset=digits", "dataset.standardize=none", "dataset.validation_fraction=0", "training.epochs=1")
+    answer = dlcli("train", *command, *vae)
+    part, (inputs, _) = part_of(answer), train_set(command)
+    truth = linear_vae(inputs, latents).high
+    assert part["approx_train"]["interval"] == pytest.approx([truth, truth], abs=1e-5)
+    assert part["approx_train"]["lower"]["kind"] == "exact" and (truth < 0) == (latents == 8)
+    assert "noise_se" not in summary_of(answer.run_dir)["risks"]["train"]["loss"]
+
+
 def test_separable_classes_are_not_called_optimized(dlcli, part_of):
     """Trap 9: linear on the classes of wine, which a plane parts; inf 0 is approached, never reached."""
     answer = dlcli("train", "dataset=wine", "dataset.standardize=feature", "model=linear", "training.epochs=30")
@@ -102,8 +131,24 @@ def test_weight_decay_is_the_bias_of_the_objective_and_not_the_solvers_fault(dlc
     inputs, targets = train_set(DIABETES)
     known = ridge(inputs, targets, penalty / 2)
     bias = known.evidence["train_risk"] - least_squares(inputs, targets).high
+    least = part["optimization"]["surrogate"]["least"]
+    assert least["kind"] == "exact" and least["value"] == pytest.approx(known.high, abs=1e-6)
+    assert part["optimization"]["surrogate"]["after"] == pytest.approx(least["value"], abs=1e-6)
     assert part["optimization"]["solver_error"] == pytest.approx(0, abs=1e-5)
     assert part["optimization"]["surrogate_bias"] == pytest.approx([bias, bias], abs=1e-5) and bias > 0.003
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width, kind", [(2, "certified"), (12, "exact")])
+def test_the_objective_of_a_network_under_weight_decay_has_its_convex_dual(dlcli, part_of, monkeypatch, width, kind):
+    monkeypatch.setattr(effort, "LEAST", 1e9)  # a short search
+    sine = ("dataset=noisy_sine", "dataset.examples=40", "dataset.validation_fraction=0", "training.epochs=40")
+    decay = ("optimizer.weight_decay=0.02", "decompose.budget=standard", "model.depth=1", f"model.width={width}")
+    found = part_of(dlcli("train", *sine, *decay))["optimization"]["surrogate"]
+    assert found["least"]["kind"] == kind and "convex dual" in found["least"]["method"]
+    assert found["least"]["value"] <= found["after"] + 1e-7 < found["before"]
+    if kind == "exact":
+        assert found["after"] == pytest.approx(found["least"]["value"], rel=0.02)
 
 
 @pytest.mark.slow

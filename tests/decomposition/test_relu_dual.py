@@ -67,6 +67,37 @@ def test_every_residual_gives_a_valid_lower_end():
         assert certified(v, targets, extremes(arcs(inputs), inputs, v)[0], 0.5) <= high
 
 
+def biased(inputs, targets, decay, width, seed):
+    """The same with a bias of the output, which decays too."""
+
+    def value_and_gradient(point):
+        units, outputs, bias = point[: 2 * width].reshape(2, width), point[2 * width : -1], point[-1]
+        hidden = np.maximum(0, inputs @ units)
+        residual = hidden @ outputs + bias - targets
+        back = np.outer(residual, outputs) * (hidden > 0)
+        value = 0.5 * residual @ residual + 0.5 * decay * point @ point
+        own = residual.sum() + decay * bias
+        return value, np.r_[(inputs.T @ back + decay * units).ravel(), hidden.T @ residual + decay * outputs, own]
+
+    start = np.random.default_rng(seed).normal(size=3 * width + 1)
+    return minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000}).fun
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bias_of_the_output_is_minimized_out(seed):
+    inputs, targets = problem(seed)
+    targets = targets + 2  # which a bias serves
+    found, without = (relu_minimum(inputs, targets, 0.5, output_bias) for output_bias in (True, False))
+    trained_best = min(biased(inputs, targets, 0.5, 20, start) for start in range(10))
+    assert found.gap < 1e-6 * found.high and found.high < 0.9 * without.low
+    assert found.low <= trained_best == pytest.approx(found.high, rel=1e-3)
+    units, outputs = found.weights
+    residual = np.maximum(0, inputs @ units) @ outputs - targets
+    bias = -residual.sum() / (30 + 0.5)
+    reached = objective(inputs, targets - bias, 0.5, units, outputs) + 0.25 * bias**2
+    assert reached == pytest.approx(found.high, rel=1e-12)
+
+
 def test_strong_decay_leaves_the_empty_network():
     inputs, targets = problem(2)
     found = relu_minimum(inputs, targets, 1e4)
