@@ -27,6 +27,7 @@ SECTIONS = {  # as the help shows them
     "before training": {
         "list": "what can be chosen: models, datasets, optimizers, ...",
         "config": "show the composed configuration; --check tries it out",
+        "data": "look at a data set, or download and verify it before training",
         "init": "make a small project: a model of your own, an experiment, a README",
     },
     "dlcli": {

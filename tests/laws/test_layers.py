@@ -28,6 +28,7 @@ ROWS = {
     "build": 4,
     "study": 4,
     "conclusion": 5,
+    "inspection": 5,
     "ranked": 5,
     "session": 6,
     "rehearsals": 7,

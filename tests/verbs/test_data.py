@@ -1,0 +1,56 @@
+"""`dlcli data`: what it says of a data set, against the arrays themselves."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcli.datasets.bundled import digits
+
+DATA = os.environ.get("DLCLI_DATA")
+
+
+def test_info_agrees_with_the_arrays(dlcli, tmp_path):
+    answer = dlcli("data", "info", "digits", "--format", "json")
+    assert answer.code == 0, answer.err
+    found, source = json.loads(answer.out), digits().train
+    assert sum(split["examples"] for split in found["splits"].values()) == len(source.targets)
+    counts = [sum(split["classes"][name] for split in found["splits"].values()) for name in found["classes"]]
+    assert counts == np.bincount(source.targets.astype(int)).tolist() and found["shape"] == [1, 8, 8]
+    shares = {name: split["examples"] / len(source.targets) for name, split in found["splits"].items()}
+    mean = sum(shares[name] * split["inputs"]["mean"] for name, split in found["splits"].items())
+    assert mean == pytest.approx(source.inputs.mean(), rel=1e-6)
+    assert {split["inputs"]["greatest"] for split in found["splits"].values()} == {1.0}
+    with Image.open(tmp_path / "outputs" / "data" / "digits.png") as picture:
+        assert min(picture.size) > 300 and len(picture.getcolors(1 << 20)) > 10
+
+
+def test_info_describes_the_columns_of_a_table(dlcli, tmp_path):
+    lines = [f"{i},{'ab'[i % 2]},{2 * i}" for i in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(["n,c,y", *lines]))
+    options = ("dataset.path=t.csv", "dataset.target=y", "dataset.validation_fraction=0", "dataset.test_fraction=0.5")
+    answer = dlcli("data", "info", "csv", *options, "--picture", "t.png")
+    assert answer.code == 0 and (tmp_path / "t.png").is_file(), answer.err
+    assert "column      c: a " in answer.out and "column      n: mean " in answer.out and "targets mean " in answer.out
+    assert "duplicates  0 within train, 0 of test stand in train" in answer.out
+
+
+@pytest.mark.parametrize("name", ["two_moons", "noisy_sine", "text", "adding"])
+def test_every_kind_has_a_picture(dlcli, tmp_path, name):
+    answer = dlcli("data", "info", name)
+    assert answer.code == 0 and (tmp_path / "outputs" / "data" / f"{name}.png").stat().st_size > 5000, answer.err
+
+
+def test_prepare_says_what_is_ready_and_what_is_not(dlcli, tmp_path):
+    assert dlcli("data", "prepare", "iris").out.startswith("ready  iris: 108 train, 12 validation, 30 test (")
+    answer = dlcli("data", "prepare", "mnist", f"dataset.root={tmp_path}")
+    assert answer.code == 3 and "no official files of mnist in dataset.root" in answer.err
+    assert dlcli("data", "info", "irsi").code == 2
+
+
+@pytest.mark.skipif(DATA is None, reason="DLCLI_DATA names no folder with fashion-mnist")
+def test_prepare_verifies_the_official_files(dlcli):
+    answer = dlcli("data", "prepare", "fashion_mnist", f"dataset.root={DATA}/fashion-mnist")
+    assert answer.code == 0 and "54000 train, 6000 validation, 10000 test" in answer.out
