@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from dlcli.errors import UsageError
@@ -37,7 +39,7 @@ def airbench(
         )
     first = whitening(examples, PATCH)
     channels = [first.out_channels, width, 4 * width, 4 * width]
-    groups = [part for a, b in zip(channels, channels[1:], strict=False) for part in group(a, b, normalization)]
+    groups = [part for a, b in pairwise(channels) for part in group(a, b, normalization)]
     sizes = tuple((size - PATCH + 1) // 8 for size in sizes)
     pool = min(POOL, *sizes)
     body = nn.Sequential(first, nn.GELU(), *groups, nn.MaxPool2d(pool), nn.Flatten(), Scaled(SCALE))

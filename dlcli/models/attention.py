@@ -64,7 +64,7 @@ class SelfAttention(nn.Module):
         self.rotary = rotary  # shared by the blocks; it has no parameters
 
     def forward(self, features: Tensor) -> Tensor:
-        batch, length, width = features.shape
+        batch, length, _ = features.shape
         parts = self.project(features).chunk(3, dim=2)  # whose gradients autograd joins in one pass
         queries, keys, values = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
         if self.rotary is not None:  # each is (batch, heads, length, head width)
