@@ -70,7 +70,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     if vocabulary := found.get("vocabulary"):
         yield row("tokens", f"{vocabulary['size']} in the vocabulary; {found['context']}")
     for name, split in found["splits"].items():
-        yield row(name, f"{split['examples']} examples, {split['from']}")
+        yield row(name, f"{split['examples']} examples, {split['from'].split('examples, ')[-1]}")
         for part in ("inputs", "targets"):
             if part in split:
                 yield row("", f"{part} {statistics(split[part])}")
