@@ -18,6 +18,7 @@ from dlcli import registry
 from dlcli.datasets.prepare import prepare
 from dlcli.errors import CheckpointError, UsageError
 from dlcli.optimizers.adam import adam
+from dlcli.optimizers.averaging import Averaging
 from dlcli.protocols import Data, DataSpec, Normalization, Optimizer, Task
 from dlcli.settings import Checkpoint, Preparation, Training
 from dlcli.training import checkpoint
@@ -153,6 +154,8 @@ def build_augmentation(config: Config, spec: DataSpec) -> Any:
 def learner(config: Config, model: nn.Module, phase: Any) -> Learner:
     parameters = FlatParameters(model.get_submodule(phase.module))
     optimizer: Optimizer = registry.build("optimizer", config["optimizer"])
+    if config["training"]["average"] is not None:
+        optimizer = Averaging(optimizer, config["training"]["average"])
     return Learner(
         phase, parameters, optimizer, optimizer.init(parameters), registry.build("schedule", config["schedule"])
     )

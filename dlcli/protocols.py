@@ -224,8 +224,14 @@ class Parameters(Protocol):
     matrices: list[tuple[Tensor, Tensor]]  # shaped views (weight, gradient) of those
 
 
+AVERAGE = "average_of_weights"
+
+
 class Optimizer(Protocol):
-    """An update rule over flat tensors. Its memory is a dict of tensors, so a checkpoint needs nothing else."""
+    """An update rule over flat tensors. Its memory is a dict of tensors, so a checkpoint needs nothing else.
+
+    What it remembers as AVERAGE, (size,), are the weights that are evaluated and saved in place of those that move.
+    """
 
     lr: float  # base learning rate; the schedule multiplies it
     full_batch: bool  # True: the rule is defined on the whole training set (gradient descent, L-BFGS)

@@ -140,7 +140,8 @@ def carry_out(
         finally:
             display.stop()
         refuse_stop(stop, directory.path)
-        summary = conclude(run, config, directory, tracker, lambda: stop.requested is not None)
+        with run.evaluated():
+            summary = conclude(run, config, directory, tracker, lambda: stop.requested is not None)
         refuse_stop(stop, directory.path)
     display.event("finished", **position(run, directory.path), risks=plain_risks(summary))
     return summary

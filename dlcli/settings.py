@@ -17,6 +17,7 @@ class Training(NamedTuple):
     deterministic: bool
     clip_norm: Positive | None
     accumulate: Count
+    average: Annotated[float, Range(0, 1, open_low=True, open_high=True)] | None
     on_nonfinite: Literal["stop", "skip", "rollback"]
     evaluate_every: Count | Literal["auto"]
     log_every: Count

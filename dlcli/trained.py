@@ -28,7 +28,7 @@ class Trained(NamedTuple):
 
 
 def load(run: Run, config: Config, run_dir: Path, kind: str) -> int:
-    """Put a checkpoint of `run_dir` into `run`, leaving all files as they are."""
+    """Put a checkpoint of `run_dir` into `run`, to be looked at and not to go on; all files stay as they are."""
     folder, noted = run_dir / "checkpoints", read_environment(run_dir)
     expected = checkpoint.expect(run.tensors())
     found: list[checkpoint.Loaded] = []
@@ -48,6 +48,7 @@ def load(run: Run, config: Config, run_dir: Path, kind: str) -> int:
         loaded = checkpoint.load(checkpoint.path_of(folder, best[0]), expected, noted.get("run_id"))
     refuse_other_run(loaded, run, config)
     run.restore(loaded.tensors, loaded.state)
+    run.exchange()
     return loaded.step
 
 

@@ -55,7 +55,11 @@ def conclude(
             "tags": config["tags"],
             "path": str(directory.path),
             "step": run.state.step,
-            "weights": {"kind": "last", "step": run.state.step, "sha256": ladder.rungs[0].sha256},
+            "weights": {
+                "kind": "average" if run.averages else "last",
+                "step": run.state.step,
+                "sha256": ladder.rungs[0].sha256,
+            },
             "best": run.state.best and {"step": run.state.best[0], "validation_loss": run.state.best[1]},
         },
         data=run.data.facts,

@@ -142,11 +142,14 @@ def measure(run: Run, journal: Journal, console: Console) -> bool:
     state = run.state
     values = {}
     splits = selection_splits(run.data)
-    for name, split in splits.items():
-        values.update({f"risk/{name}/{metric}": value for metric, value in risks(run.model, run.task, split).items()})
+    with run.evaluated():
+        for name, split in splits.items():
+            found = risks(run.model, run.task, split)
+            values.update({f"risk/{name}/{metric}": value for metric, value in found.items()})
+        shown = pictures(run.model, run.task, splits.get("validation", run.data.train))
     journal.log(state.step, epoch(run), values)
     console.evaluated(state.step, epoch(run), values)
-    for name, pixels in pictures(run.model, run.task, splits.get("validation", run.data.train)).items():
+    for name, pixels in shown.items():
         journal.image(name, pixels, state.step)
     risk = values.get("risk/validation/loss")
     if risk is None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 
-from dlcli.protocols import Augmentation, Data, Optimizer, Phase, Progress, Schedule, Task
+from dlcli.protocols import AVERAGE, Augmentation, Data, Optimizer, Phase, Progress, Schedule, Task
 from dlcli.settings import Checkpoint, Training
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches
@@ -28,6 +29,11 @@ class Learner(NamedTuple):
     def lr(self, progress: Progress) -> float:
         """The learning rate that schedule and phase give the step to come."""
         return self.phase.lr * self.optimizer.lr * self.schedule(progress)
+
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """Parts of `vector` (size,) by the name of the weight of the whole model that lies there."""
+        prefix = f"{self.phase.module}." if self.phase.module else ""
+        return {f"{prefix}{name}": view for name, view in self.parameters.views(vector).items()}
 
 
 @dataclass
@@ -85,12 +91,36 @@ class Run:
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint keeps, by file and name."""
-        memory = {
-            f"{learner.phase.name}/{name}": tensor
-            for learner in self.learners
-            for name, tensor in learner.memory.items()
-        }
-        return {"model": dict(self.model.state_dict()), "optimizer": memory}
+        model, optimizer = dict(self.model.state_dict()), {}
+        for learner in self.learners:
+            memory = dict(learner.memory)
+            if AVERAGE in memory:  # it is the model's file that others read
+                model |= learner.views(memory.pop(AVERAGE))
+                memory["weights"] = learner.parameters.weights
+            optimizer |= {f"{learner.phase.name}/{name}": tensor for name, tensor in memory.items()}
+        return {"model": model, "optimizer": optimizer}
+
+    def exchange(self) -> None:
+        """Let the weights that are evaluated change places with those that move, where they are not the same."""
+        for learner in self.learners:
+            if AVERAGE in learner.memory:
+                weights, average = learner.parameters.weights, learner.memory[AVERAGE]
+                moving = weights.clone()
+                weights.copy_(average)
+                average.copy_(moving)
+
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """The model with the weights that are evaluated, for a while."""
+        self.exchange()
+        try:
+            yield
+        finally:
+            self.exchange()
+
+    @property
+    def averages(self) -> bool:
+        return any(AVERAGE in learner.memory for learner in self.learners)
 
     def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """Put a verified checkpoint back, in place: the flat layout of the parameters stays."""
