@@ -11,8 +11,9 @@ import torch
 
 from dlcli.conclusion.evaluation import Evaluated, decomposed, sampling_of
 from dlcli.conclusion.exact import bounds_of_class, margins, targets_of
-from dlcli.conclusion.ladder import Ladder, loaded
+from dlcli.conclusion.ladder import Ladder
 from dlcli.conclusion.pool import Pool
+from dlcli.conclusion.search import loaded
 from dlcli.decomposition import certificates, population
 from dlcli.decomposition.cautions import Circumstances
 from dlcli.decomposition.decompose import Decomposition, Interval, Surrogate, decompose

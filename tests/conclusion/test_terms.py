@@ -1,6 +1,7 @@
 """Decompositions through the command line against truth: exact classes, traps, budgets, what other runs have found."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -196,6 +197,36 @@ def test_every_budget_is_a_valid_interval_and_more_is_never_worse(dlcli, part_of
         "embedded" in method for method in methods
     )
     assert "best so far" in again.out
+
+
+def test_exhaustive_goes_on_until_a_doubling_of_the_work_moves_nothing(dlcli, part_of, monkeypatch):
+    """A network of one hidden unit on one input: nothing is left to find after the first doubling, and that is told."""
+    monkeypatch.setattr(effort, "LEAST", 3e8)  # a short search
+    sine = ("dataset=noisy_sine", "dataset.examples=40", "dataset.test_examples=50", "dataset.validation_fraction=0")
+    command = (*sine, "model.width=1", "model.depth=1", "training.epochs=2", "decompose.budget=exhaustive")
+    part = part_of(dlcli("train", *command))
+    tried = [bound for bound in part["approx_train"]["bounds_tried"] if bound["side"] == "upper"]
+    last = int(re.search(r"restart (\d+)", tried[-1]["method"]).group(1))
+    assert last in (40, 50, 60)  # 20 of standard, 20 at twice the work, 10 in each doubling that follows
+    values = [bound["value"] for bound in tried]
+    assert min(values) >= 0.99 * min(values[: -(20 if last == 40 else 10)])
+    assert sum(value < 1.001 * min(values) for value in values) > 3  # several starts end there
+
+
+def test_checkpoints_and_their_mean_are_rungs(dlcli, part_of):
+    answer = dlcli("train", "dataset=iris", "optimizer.lr=0.03", "training.epochs=20", "checkpoint.every=2")
+    tried = {bound["method"]: bound["value"] for bound in part_of(answer)["approx_train"]["bounds_tried"]}
+    mean = next(method for method in tried if method.startswith("mean of the weights of "))
+    kept = [safetensors.torch.load_file(p / "model.safetensors") for p in (answer.run_dir / "checkpoints").iterdir()]
+    assert f" {len(kept)} checkpoints" in mean
+    inputs, targets = train_set(("dataset=iris",))
+    hidden = torch.from_numpy(inputs)
+    weights = {name: sum(each[name].double() for each in kept) / len(kept) for name in kept[0]}
+    for layer in (1, 5):
+        hidden = torch.relu(hidden @ weights[f"body.{layer}.weight"].T + weights[f"body.{layer}.bias"])
+    scores = hidden @ weights["head.weight"].T + weights["head.bias"]
+    risk = torch.nn.functional.cross_entropy(scores, torch.from_numpy(targets)).item()
+    assert tried[mean] == pytest.approx(risk, abs=1e-6)
 
 
 def test_the_upper_end_is_a_member_that_exists(dlcli, part_of):
