@@ -58,7 +58,7 @@ class FlatParameters:
 class StackedParameters:
     """The parameters of several runs of one layout as the rows of one matrix, in which each run's own then lie.
 
-    `leaves` has one tensor (runs, *shape) for each parameter; their gradients are views of `gradients`.
+    `leaves` has one tensor (runs, *shape) for each parameter, and `take` puts their gradients in place.
     """
 
     def __init__(self, members: Sequence[FlatParameters]):
@@ -66,15 +66,16 @@ class StackedParameters:
         self.names = first.names
         self.weights = torch.stack([member.weights for member in members])  # (runs, size)
         self.gradients = torch.zeros_like(self.weights)
-        self.leaves = []
-        for weight, gradient in _pairs(self.weights, self.gradients, first.leaves):
-            weight.requires_grad_().grad = gradient
-            self.leaves.append(weight)
+        pairs = list(_pairs(self.weights, self.gradients, first.leaves))
+        self.leaves = [weight.requires_grad_() for weight, _ in pairs]
+        self._places = [gradient for _, gradient in pairs]
         for member, weights, gradients in zip(members, self.weights, self.gradients, strict=True):
             member.move(weights, gradients)
 
-    def zero(self) -> None:
-        self.gradients.zero_()
+    def take(self, gradients: Sequence[Tensor]) -> None:
+        """Not accumulated by autograd in place, which wants gradients without gaps."""
+        for place, gradient in zip(self._places, gradients, strict=True):
+            place.copy_(gradient)
 
 
 def _pairs(weights: Tensor, gradients: Tensor, leaves: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -98,7 +98,7 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
             loss = learner.phase.loss(run.model, part, FreshNoise(len(part.inputs), run.device))
             if share < 1:
                 loss = loss * share
-        differentiate(loss, parameters.leaves)
+        loss.backward(inputs=parameters.leaves)
         total = loss.detach() if total is None else total + loss.detach()
     norm = torch.dot(parameters.gradients, parameters.gradients).sqrt()
     clip(parameters.gradients, norm, run.training.clip_norm)
@@ -108,11 +108,6 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
 def clip(gradients: Tensor, norm: Tensor, greatest: float | None) -> None:
     if greatest is not None:
         gradients.mul_((greatest / (norm + 1e-6)).clamp(max=1.0))
-
-
-def differentiate(loss: Tensor, leaves: list[Tensor]) -> None:
-    """Add the gradients of `loss` to those that the leaves have, which are views of one vector."""
-    loss.backward(inputs=leaves)
 
 
 def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Batch, float]]:
