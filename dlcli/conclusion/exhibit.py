@@ -1,13 +1,17 @@
-"""What TensorBoard shows of a concluded run beside the curves of its training."""
+"""What TensorBoard shows of a concluded run beside the curves of its training, and of a sweep."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from dlcli.report.summary import flatten
+from dlcli.study import study
+from dlcli.training.events import EventFile
 from dlcli.training.loop import epoch
 from dlcli.training.run import Run
 from dlcli.training.tracker import Tracker
@@ -36,16 +40,37 @@ def exhibit(
     tracker.text("diagnosis", summary["diagnosis"], step)
     final = {key.removeprefix("risk/"): value for key, value in values.items() if key.startswith("risk/")}
     tracker.hparams({key: value for key, value in flatten(config).items() if not isinstance(value, list)}, final, step)
-    draw(run, tracker, decisions, summary)
+    draw(run, config, tracker, decisions, summary)
     tracker.flush()
 
 
-def draw(run: Run, tracker: Tracker, decisions: np.ndarray | None, summary: dict[str, Any]) -> None:
-    from dlcli.report import figures  # half a second, and a run that was stopped draws nothing
+def exhibit_study(studied: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """The pictures of the page of several runs, which stand above the step axis, at step 0."""
+    events = EventFile(folder / "tensorboard")
+    try:
+        for tag, pixels in report_pictures(studied, runs):
+            events.image(tag, pixels, 0)
+    finally:
+        events.close()
 
-    step = run.state.step
-    for name, part in summary["decomposition"].items():
-        tracker.image(f"decomposition/{name}", figures.pixels(figures.terms({run.data.spec.name: part})), step)
+
+def report_pictures(studied: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, np.ndarray]]:
+    from dlcli.report import figures, page  # half a second, and a run that was stopped draws nothing
+
+    for picture in page.every_picture(studied, runs):
+        if picture.figure is not None:
+            yield f"report/{picture.tag}", figures.pixels(picture.figure)
+
+
+def draw(
+    run: Run, config: dict[str, Any], tracker: Tracker, decisions: np.ndarray | None, summary: dict[str, Any]
+) -> None:
+    from dlcli.report import figures
+
+    step, path = run.state.step, summary["run"]["path"]
+    record = {"path": path, "status": "done", "reason": "", "config": flatten(config), "summary": summary}
+    for tag, pixels in report_pictures(study([record]), [record]):
+        tracker.image(tag, pixels, step)
     if decisions is None:
         return
     test, classes = run.data.test, run.data.spec.classes

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from dlcli.report import wording
 
 WRITTEN_CELLS = 15  # classes up to which the cells of a confusion matrix carry their counts
 WRITTEN_FEATURES = 8  # features of a table row that are written out
@@ -94,44 +92,6 @@ def as_image(example: np.ndarray) -> np.ndarray:
     low, high = float(example.min()), float(example.max())
     scaled = (example - low) / (high - low if high > low else 1.0)
     return np.moveaxis(scaled, 0, -1) if len(example) == 3 else scaled[0]
-
-
-def terms(records: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """One bar per record (schema dlcli.decomposition/1): the three terms end to end, up to the test risk.
-
-    The part that may be approximation or optimization is hatched in both colours; the error bar is the interval of the
-    test risk. Records must share a unit. A bar without a lower bound starts hatched.
-    """
-    figure = Figure(figsize=(7.5, 1.3 + 0.6 * len(records)), layout="constrained")
-    axes = figure.subplots()
-    for position, record in enumerate(records.values()):
-        draw_bar(axes, position, record)
-    (unit,) = {record["loss"]["unit"] for record in records.values()}
-    axes.set_yticks(range(len(records)), [escape(label) for label in records])
-    axes.set_ylim(len(records) - 0.5, -0.5)
-    axes.set_xlabel("test error" if unit == "fraction" else f"test loss{wording.unit_name(unit)}")
-    for name, colour in COLOURS.items():
-        axes.barh(0, 0, color=colour, label=name)
-    axes.barh(0, 0, label="approximation or optimization", **hatched())
-    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    return figure
-
-
-def draw_bar(axes: Axes, position: int, record: Mapping[str, Any]) -> None:
-    low, high = record["approx_train"]["interval"]
-    train, test = record["train"]["value"], record["test"]["value"]
-    start = min(0.0, high) if low is None else low
-    if low is not None and low > 0:
-        axes.barh(position, low, color=COLOURS["approximation"])
-    axes.barh(position, high - start, left=start, **hatched())
-    axes.barh(position, train - high, left=high, color=COLOURS["optimization"])
-    # A negative gap is drawn as a thin bar back from the train risk, over the terms that it takes from.
-    height = 0.8 if test >= train else 0.3
-    axes.barh(position, test - train, left=train, height=height, color=COLOURS["generalization"])
-    if record["test"]["ci"] is not None:
-        below, above = record["test"]["ci"]
-        reach = [[max(0.0, test - below)], [max(0.0, above - test)]]
-        axes.errorbar([test], [position], xerr=reach, color="black", capsize=4, linewidth=1)
 
 
 def hatched() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,14 @@ from dlcli.report.summary import read_history
 from dlcli.report.table import notes, origins
 
 Run = Mapping[str, Any]  # as `summary.read_run` returns it
+
+
+class Picture(NamedTuple):
+    tag: str  # short, for TensorBoard
+    words: str
+    figure: Any  # a matplotlib Figure; None where there is nothing to draw
+
+
 MOST_HISTOGRAMS, MOST_LADDERS, MOST_COMMANDS = 4, 6, 24
 METRICS = ("loss", "error")
 STYLE = """
@@ -28,11 +36,16 @@ p.lead { font-size: 1.05rem; font-weight: 600 } .quiet { color: #555; font-size:
 th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e4e4e4 }
 td { white-space: nowrap } td:first-child { white-space: normal; min-width: 6rem }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem }
+.pictures { margin-top: 1rem }
 figure { margin: 0; break-inside: avoid } figcaption { font-size: .85rem; color: #444 }
 svg { width: 100%; height: auto; max-width: 40rem }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .8rem }
-li.failed { color: #a00 } ul { padding-left: 1.2rem }
-@media print { body { font-size: 11px; max-width: none; padding: 0 } .pictures { grid-template-columns: 1fr 1fr } }
+h1, li, p { overflow-wrap: anywhere } ul { padding-left: 1.2rem }
+@media print {
+  html { font-size: 11px } body { font-size: 1rem; max-width: none; padding: 0 }
+  .pictures { grid-template-columns: 1fr 1fr } td { white-space: normal } .scroll { overflow: visible }
+  h2 { break-after: avoid } tr { break-inside: avoid }
+}
 """
 DEFINITIONS = (
     ("approximation (on the training set)", "min_F L_train: what no member of the class avoids on these examples. An "
@@ -118,8 +131,20 @@ def listed(lines: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
 
 
-def pictures(drawn: Iterator[tuple[str, Any]]) -> str:
-    made = [f"<figure>{inline(each)}<figcaption>{escape(words)}</figcaption></figure>" for words, each in drawn if each]
+def every_picture(study: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Picture]:
+    """Those of the page, for others who want to show them."""
+    done = [run for run in runs if run["summary"] is not None]
+    yield from term_pictures(study, done)
+    yield from forests(study)
+    yield from way_pictures(study, done)
+
+
+def pictures(drawn: Iterator[Picture]) -> str:
+    made = [
+        f"<figure>{inline(each.figure)}<figcaption>{escape(each.words)}</figcaption></figure>"
+        for each in drawn
+        if each.figure is not None
+    ]
     return f'<div class="pictures">{"".join(made)}</div>' if made else ""
 
 
@@ -137,30 +162,27 @@ def inline(figure: Any) -> str:
     return text
 
 
-def term_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[tuple[str, Any]]:
+def term_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[Picture]:
     from dlcli.report import charts
 
     for metric in METRICS:
         words = "Terms end to end up to the test risk; hatched: approximation or optimization, not told apart."
-        yield f"{metric}: {words}", charts.bars(study["groups"], metric)
+        yield Picture(f"terms/{metric}", f"{metric}: {words}", charts.bars(study["groups"], metric))
         for number in study["numbers"]:
-            yield (
-                f"{metric} against {number['key']}, bands over {', '.join(study['over'])}.",
-                charts.swept(number, study["groups"], metric),
-            )
+            drawn = charts.swept(number, study["groups"], metric)
+            said = f"{metric} against {number['key']}, bands over {', '.join(study['over'])}."
+            yield Picture(f"terms/{metric}_against_{number['key']}", said, drawn)
 
 
-def forests(study: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def forests(study: Mapping[str, Any]) -> Iterator[Picture]:
     from dlcli.report import charts
 
     for quantity in dict.fromkeys(each["quantity"] for each in study["comparisons"]):
-        yield (
-            f"{quantity}: left of 0 the first is lower; filled: the corrected test decides.",
-            charts.forest(study["comparisons"], quantity),
-        )
+        words = f"{quantity}: left of 0 the first is lower; filled: the corrected test decides."
+        yield Picture(f"differences/{quantity}", words, charts.forest(study["comparisons"], quantity))
 
 
-def way_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[tuple[str, Any]]:
+def way_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[Picture]:
     """One run of each group stands for it."""
     from dlcli.report import charts
 
@@ -169,18 +191,17 @@ def way_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[tupl
     ladders = {name: record for name, record in list(records.items())[:MOST_LADDERS] if record}
     if ladders:
         words = "Upper bounds of min_F L_train against the seconds spent; a curve that still falls is not done."
-        yield words, charts.ladder(ladders)
+        yield Picture("way/upper_bounds", words, charts.ladder(ladders))
         ends = next(iter(ladders.values()))["approx_train"]["interval"] if len(ladders) == 1 else (None, None)
         histories = {name: read_history(Path(run["path"])) for name, run in first.items()}
-        yield (
-            "Risks at the evaluations of the training, by the definitions of the report.",
-            charts.steps(histories, "loss", ends),
-        )
+        words = "Risks at the evaluations of the training, by the definitions of the report."
+        yield Picture("way/risks", words, charts.steps(histories, "loss", ends))
     for name, run in list(first.items())[:MOST_HISTOGRAMS]:
         rows = [rows_of(Path(run["path"]), split) for split in ("train", "test")]
         if records[name] and None not in [None if each is None else 0 for each in rows]:
             unit, low = records[name]["loss"]["unit"], records[name]["approx_train"]["interval"][0]
-            yield f"Losses of single examples: {name}", charts.histogram(*rows, unit, low)
+            words = f"Losses of single examples: {name}"
+            yield Picture(f"losses/{name}", words, charts.histogram(*rows, unit, low))
 
 
 def representative(group: Mapping[str, Any], done: Sequence[Run]) -> Run | None:

@@ -13,6 +13,8 @@ from dlcli.report.table import plain_table
 
 Study = Mapping[str, Any]  # schema dlcli.study/1
 CELLS = ("group", "runs", "train loss", "test loss", "test error", "approximation", "optimization", "generalization")
+RISKS, TERMS = (0, 1, 2, 3, 4), (0, 5, 6, 7)  # a terminal of 80 columns shows them one below the other
+LONGEST = 14  # letters of a word that a column does not break
 COMPARED = ("quantity", "first", "second", "first minus second", "pairs", "p, corrected", "first is")
 
 
@@ -25,12 +27,13 @@ def parts(study: Study, lines: bool) -> Iterator[RenderableType]:
     repeated = ", ".join(study["over"])
     if any(group["done"] > 1 for group in study["groups"]):
         yield ""
-        table = plain_table(lines, f"Groups: means over {repeated}, 95 % t intervals")
-        fill(table, CELLS, group_rows(study))
-        yield table
+        for title, columns in ((f"means over {repeated}, 95 % t intervals", RISKS), ("terms of the test loss", TERMS)):
+            table = plain_table(lines, f"Groups: {title}")
+            fill(table, [CELLS[i] for i in columns], [[row[i] for i in columns] for row in group_rows(study)])
+            yield table
+            yield ""
     rows = comparison_rows(study)
     if rows:
-        yield ""
         table = plain_table(lines, f"Paired differences over {repeated}, by {study['axis']}")
         fill(table, COMPARED, rows)
         yield table
@@ -39,8 +42,9 @@ def parts(study: Study, lines: bool) -> Iterator[RenderableType]:
 
 
 def fill(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for heading, *cells in zip(headings, *rows, strict=True):
+        word = max(len(word) for cell in (heading, *cells) for word in (cell.split() or [""]))
+        table.add_column(heading, overflow="fold", min_width=min(LONGEST, word))
     for row in rows:
         table.add_row(*map(Text, row))
 

@@ -84,6 +84,7 @@ def conclude(root: Path, outcomes: Sequence[Any]) -> int:
     """The tables of all runs, results.csv, report.html, and what failed."""
     from rich.console import Console
 
+    from dlcli.conclusion.exhibit import exhibit_study
     from dlcli.report.comparison import print_comparison
     from dlcli.report.results import results_csv
     from dlcli.report.studies import print_study
@@ -99,6 +100,7 @@ def conclude(root: Path, outcomes: Sequence[Any]) -> int:
     print_comparison(runs, Console())
     print_study(studied, Console())
     page, shown = write_page(studied, runs, root), configs.shown(root)
+    exhibit_study(studied, runs, root)
     print(f"\ntable: {configs.shown(root / 'results.csv')}\npage:  {configs.shown(page)}\nagain: dlcli report {shown}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dlcli.report import figures
+from dlcli.report import charts, figures
+from dlcli.report.summary import read_run
+from dlcli.study import study
 
 CLASSES = ("cat", "d$g", "owl")
 TARGETS, DECISIONS = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0])
@@ -36,21 +38,31 @@ def test_a_constant_image_is_drawn():
     assert is_picture(figures.misclassified(np.zeros((1, 1, 4, 4)), TARGETS, DECISIONS, CLASSES))
 
 
+@pytest.fixture
+def bars(summary, write_run, decomposition):
+    """bars(change=value, ...) -> the bar of one run with such a decomposition."""
+
+    def draw(**shape):
+        run = read_run(write_run("run", {"seed": 0}, summary | {"decomposition": {"loss": decomposition(**shape)}}))
+        return charts.bars(study([run])["groups"], "loss")
+
+    return draw
+
+
 @pytest.mark.parametrize(
     "shape",
     [{}, {"low": None, "high": -7.0, "train": -6.5, "test": -6.0}, {"test": 0.2}],
     ids=["usual", "open", "negative gap"],
 )
-def test_terms_are_drawn(decomposition, shape):
-    assert is_picture(figures.terms({"loss": decomposition(**shape)}))
+def test_terms_are_drawn(bars, shape):
+    assert is_picture(bars(**shape))
 
 
-def test_the_undecided_part_is_hatched(decomposition):
-    figure = figures.terms({"loss": decomposition()})
-    hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch() and patch.get_width() > 0]
+def test_the_undecided_part_is_hatched(bars):
+    hatched = [patch for patch in bars().axes[0].patches if patch.get_hatch() and patch.get_width() > 0]
     assert [(patch.get_x(), patch.get_width()) for patch in hatched] == [(0.0, 0.125)]
 
 
-def test_an_svg_stands_alone(decomposition):
-    picture = figures.svg(figures.terms({"loss": decomposition()}))
+def test_an_svg_stands_alone(bars):
+    picture = figures.svg(bars())
     assert picture.startswith(b"<?xml") and b"</svg>" in picture

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -88,22 +89,33 @@ def test_one_run_has_its_diagnosis_and_its_notes(runs):
     assert "<h2>Groups" not in text
 
 
+PROBE = """<script>
+const frame = document.getElementById("frame");
+frame.onload = () => {
+  const page = frame.contentDocument, wide = page.documentElement.scrollWidth <= frame.clientWidth;
+  const drawn = [...page.querySelectorAll("svg")].every(each => each.getBoundingClientRect().height > 50);
+  const cut = [...page.querySelectorAll(".scroll")].some(each => each.scrollWidth > each.clientWidth + 1);
+  document.title = `wide:${wide} drawn:${drawn} cut:${cut}`;
+}
+</script>"""
+
+
 @pytest.mark.skipif(BROWSER is None, reason="needs a headless chromium")
-@pytest.mark.parametrize("width", [500, 1200])
-def test_a_browser_shows_all_of_it_without_scrolling_sideways(document, tmp_path, width):
-    """The browser itself tells, by a script that this copy of the page has."""
-    probe = (
-        "<script>const wide = document.documentElement.scrollWidth <= window.innerWidth;"
-        "const drawn = [...document.querySelectorAll('svg')].every(s => s.getBoundingClientRect().height > 50);"
-        "document.title = `wide:${wide} drawn:${drawn}`</script></body>"
-    )
+@pytest.mark.parametrize(
+    "width, media", [(360, "screen"), (1200, "screen"), (718, "print")], ids=["phone", "desk", "paper"]
+)
+def test_a_browser_shows_all_of_it_without_scrolling_sideways(document, tmp_path, width, media):
+    """The browser itself tells, by a script around a frame of this width. On paper no table is cut, as none scrolls."""
+    inner = document.replace("@media print", "@media all") if media == "print" else document
+    frame = f'<iframe id="frame" style="width:{width}px; height:900px; border:0" srcdoc="{escape(inner)}"></iframe>'
     path = tmp_path / "report.html"
-    path.write_text(document.replace("</body>", probe))
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
+    path.write_text(f"<html><body>{frame}{PROBE}</body></html>")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
     shown = subprocess.run(
         [*command, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert "wide:true drawn:true" in shown.stdout, re.findall("<title>.*?</title>", shown.stdout)
+    expected = "wide:true drawn:true" + (" cut:false" if media == "print" else "")
+    assert expected in shown.stdout, re.findall("<title>.*?</title>", shown.stdout)

@@ -1,0 +1,23 @@
+"""TensorBoard has the pictures of the page: of a run at its last step, of a sweep in the folder of the sweep."""
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+SHORT = ("dataset=iris", "model.width=4", "training.epochs=2", "decompose.budget=quick")
+OF_A_RUN = {"report/terms/loss", "report/terms/error", "report/way/upper_bounds", "report/way/risks"}
+
+
+def images(folder):
+    shown = EventAccumulator(str(folder / "tensorboard"))
+    shown.Reload()
+    return set(shown.Tags()["images"])
+
+
+def test_the_pictures_of_a_run_and_of_a_sweep_are_in_tensorboard(dlcli):
+    answer = dlcli("train", "-m", *SHORT, "optimizer=adam,sgd")
+    assert answer.code == 0, answer.err
+    of_the_sweep = images(answer.run_dir)
+    assert of_the_sweep >= OF_A_RUN and "report/differences/test loss" in of_the_sweep
+    single = answer.run_dir / "optimizer=adam"
+    assert images(single) >= OF_A_RUN | {"test/confusion"}
+    page = (answer.run_dir / "report.html").read_text()
+    assert page.count("<figure>") == len(of_the_sweep)
