@@ -64,13 +64,15 @@ def run_job(job: Job) -> Outcome:
                 train_or_resume(directory, job, stop)
     except Interrupted:
         raise
-    except DlcliError as fault:
-        return Outcome(folder.name, "failed", time.perf_counter() - started, fault.message[:LAST_REASON])
-    except Exception as bug:  # its traceback is in train.log; the other jobs go on
-        return Outcome(
-            folder.name, "failed", time.perf_counter() - started, f"{type(bug).__name__}: {bug}"[:LAST_REASON]
-        )
+    except Exception as fault:
+        return failed(folder, fault)._replace(seconds=time.perf_counter() - started)
     return Outcome(folder.name, "done", time.perf_counter() - started)
+
+
+def failed(folder: Path, fault: Exception) -> Outcome:
+    """The other jobs go on; the traceback of a bug is in train.log."""
+    reason = fault.message if isinstance(fault, DlcliError) else f"{type(fault).__name__}: {fault}"
+    return Outcome(folder.name, "failed", 0.0, reason[:LAST_REASON])
 
 
 def train_or_resume(directory: RunDirectory, job: Job, stop: Stop) -> None:
