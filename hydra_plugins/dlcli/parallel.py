@@ -16,12 +16,15 @@ class ParallelLauncher(Launcher):
         self.hydra_context, self.sweep, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
-        from dlcli.sweeps.dispatch import dispatch
-
         setup_globals()
         jobs = [self.job(number, list(texts)) for number, texts in enumerate(job_overrides, initial_job_idx)]
-        outcomes = dispatch(jobs, self.place(jobs), self.sweep.root, max(self.sweep.total, jobs[-1].number))
+        outcomes = self.carry_out(jobs, max(self.sweep.total, jobs[-1].number))
         return [returned(list(texts), outcome) for texts, outcome in zip(job_overrides, outcomes, strict=True)]
+
+    def carry_out(self, jobs: Sequence[Any], total: int) -> Sequence[Any]:
+        from dlcli.sweeps.dispatch import dispatch
+
+        return dispatch(jobs, self.place(jobs), self.sweep.root, total)
 
     def job(self, number: int, overrides: list[str]) -> Any:
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)

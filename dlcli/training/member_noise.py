@@ -1,0 +1,77 @@
+"""Random numbers of runs that are trained together: each draws from a generator of its own what it would draw alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+class MemberNoise(TorchFunctionMode):
+    """While entered within `vmap`, dropout and normal and uniform numbers are those of the row that is computed.
+
+    row: the number of the run, as `vmap` hands it to the function; whoever is mapped sets it first.
+    """
+
+    row: Tensor
+
+    def __init__(self, seeds: Sequence[int], device: torch.device):
+        super().__init__()
+        self._seeds, self._device = seeds, device
+        self._generators: list[Generator] = []
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), settings: Any = None) -> Any:
+        own = OWN.get(function)
+        if own is None or "generator" in (settings or {}):
+            return function(*arguments, **(settings or {}))
+        return own(self, *arguments, **(settings or {}))
+
+    def _draw(self, fill: Callable[[Tensor, Generator], object], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        if not self._generators:  # most models draw nothing
+            self._generators = [Generator(self._device).manual_seed(seed) for seed in self._seeds]
+        drawn = torch.empty(len(self._seeds), *shape, dtype=dtype, device=self._device)
+        for numbers, generator in zip(drawn, self._generators, strict=True):
+            fill(numbers, generator)
+        return drawn.index_select(0, self.row.unsqueeze(0)).squeeze(0)
+
+    def normal(self, *shape: int, dtype: torch.dtype | None = None, **place: Any) -> Tensor:
+        return self._draw(lambda numbers, own: numbers.normal_(generator=own), shape, dtype or torch.float32)
+
+    def uniform(self, *shape: int, dtype: torch.dtype | None = None, **place: Any) -> Tensor:
+        return self._draw(lambda numbers, own: numbers.uniform_(generator=own), shape, dtype or torch.float32)
+
+    def dropout(self, inputs: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        if not training or p == 0:
+            return inputs
+        kept = self._draw(lambda numbers, own: numbers.bernoulli_(1 - p, generator=own), inputs.shape, inputs.dtype)
+        return inputs * kept.div_(1 - p)
+
+    def attention(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        attn_mask: None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+    ) -> Tensor:
+        """In steps, since the fused kernel takes one set of heads. (batch, heads, length, head width)"""
+        assert attn_mask is None
+        scores = queries @ keys.mT / math.sqrt(queries.shape[-1])
+        if is_causal:
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(later, -math.inf)
+        return self.dropout(scores.softmax(-1), dropout_p) @ values
+
+
+OWN = {
+    torch.randn: MemberNoise.normal,
+    torch.rand: MemberNoise.uniform,
+    F.dropout: MemberNoise.dropout,
+    F.scaled_dot_product_attention: MemberNoise.attention,
+}
