@@ -28,6 +28,8 @@ SECTIONS = {  # as the help shows them
         "list": "what can be chosen: models, datasets, optimizers, ...",
         "config": "show the composed configuration; --check tries it out",
         "data": "look at a data set, or download and verify it before training",
+        "lr-find": "which learning rates a model can be trained with, in one short test",
+        "profile": "where the time of a training step goes, and how much of the machine it uses",
         "init": "make a small project: a model of your own, an experiment, a README",
     },
     "dlcli": {
@@ -37,7 +39,7 @@ SECTIONS = {  # as the help shows them
     },
 }
 VERBS = {verb: meaning for section in SECTIONS.values() for verb, meaning in section.items()}
-MODULES = {"eval": "evaluate", "list": "listing"}  # where the verb is no good name for a file
+MODULES = {"eval": "evaluate", "list": "listing", "lr-find": "lr_find"}  # where the verb is no good name for a file
 
 
 def module(verb: str) -> ModuleType:

@@ -29,6 +29,8 @@ ROWS = {
     "study": 4,
     "conclusion": 5,
     "inspection": 5,
+    "profiling": 5,
+    "range_test": 5,
     "ranked": 5,
     "session": 6,
     "rehearsals": 7,
