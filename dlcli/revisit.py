@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from dlcli.tasks.language import generate
 from dlcli.trained import load, restored
 from dlcli.training import device
 from dlcli.training.directory import RunDirectory, read_environment
-from dlcli.training.evaluate import CHUNK
+from dlcli.training.evaluate import CHUNK, Cut
 from dlcli.training.faults import machine_faults
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.run import Run
@@ -100,7 +101,8 @@ def decompose_again(directory: RunDirectory, config: Config, stop: Stop, say: Ca
                 f"{directory.path} stands at step {step} of {run.steps}: there is no final model yet", hint
             )
         with accounted(directory, run), Tracker(directory.path, step) as tracker:
-            summary = conclude(run, config, directory, tracker, lambda: stop.requested is not None)
+            with suppress(Cut):
+                summary = conclude(run, config, directory, tracker, stop.asked_to_end)
             refuse_stop(stop, directory.path)
         return summary
 

@@ -20,6 +20,7 @@ from dlcli.report.summary import flatten
 from dlcli.training import checkpoint, device
 from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
 from dlcli.training.environment import differences, environment
+from dlcli.training.evaluate import Cut
 from dlcli.training.faults import machine_faults
 from dlcli.training.loop import Course, alone, course
 from dlcli.training.progress import Display
@@ -140,8 +141,8 @@ def carry_out(
         finally:
             display.stop()
         refuse_stop(stop, directory.path)
-        with run.evaluated():
-            summary = conclude(run, config, directory, tracker, lambda: stop.requested is not None)
+        with suppress(Cut), run.evaluated():
+            summary = conclude(run, config, directory, tracker, stop.asked_to_end)
         refuse_stop(stop, directory.path)
     display.event("finished", **position(run, directory.path), risks=plain_risks(summary))
     return summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,14 @@ CHUNK = 1000  # predictions per forward pass; large enough to be fast, small eno
 SHOWN = 64  # examples of a picture
 
 
+class Cut(Exception):
+    """An evaluation was left because a stop was asked for; nothing is known of it."""
+
+
+def never() -> bool:
+    return False
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -23,11 +32,13 @@ def evaluate(
     chunk: int = CHUNK,
     collect: Callable[[Tensor], None] | None = None,
     draw: int = 0,
+    stopped: Callable[[], bool] = never,
 ) -> dict[str, np.ndarray]:
     """Per-example rows of every metric of the task, each (n,) float64. `collect` is handed each chunk's predictions.
 
     n is the size of the split; of a task that draws, `task.drawn` at most, spread evenly over the split.
     draw: of the noise, for tasks whose predictions are random; every risk that is compared has the same one.
+    stopped: asked before each chunk; raises Cut once it is true.
     """
     if task.spec.causal:  # an example makes a prediction at each position
         chunk = max(1, chunk // task.spec.shape[0])
@@ -35,6 +46,8 @@ def evaluate(
     model.eval()
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
     for start, examples in chunks(split, count(task, split), chunk):
+        if stopped():
+            raise Cut
         batch = split.batch(examples)
         noise = FixedNoise(start, len(batch.inputs), batch.inputs.device, draw)
         prediction = task.predict(model, batch, noise)
@@ -92,9 +105,9 @@ def reduce(task: Task, rows: dict[str, np.ndarray]) -> dict[str, float]:
     return {name: metric.reduce(rows[name]) for name, metric in task.metrics.items()}
 
 
-def risks(model: nn.Module, task: Task, split: Split, chunk: int = CHUNK) -> dict[str, float]:
-    """The value of every metric over the whole split."""
-    return reduce(task, evaluate(model, task, split, chunk))
+def risks(model: nn.Module, task: Task, split: Split, **named: Any) -> dict[str, float]:
+    """The value of every metric over the whole split; see `evaluate`."""
+    return reduce(task, evaluate(model, task, split, **named))
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ import numpy as np
 from dlcli.errors import Diverged, Interrupted
 from dlcli.protocols import Data
 from dlcli.training import checkpoint
-from dlcli.training.evaluate import pictures, risks
+from dlcli.training.evaluate import Cut, pictures, risks
 from dlcli.training.run import Run
 from dlcli.training.saving import Flushed, Saver
 from dlcli.training.signals import Stop
@@ -105,10 +105,15 @@ def course(
     with Saver(run, folder, identity, journal, acknowledge) as saver:
         if training.on_nonfinite == "rollback" and not checkpoint.checkpoints(folder):
             saver.save()  # something to return to
+        if evaluation_due(run):  # a signal has cut it short
+            with spending(run, "evaluation"):
+                measure(run, journal, console, stop)
+            if evaluation_due(run):
+                raise stopped(run, folder, stop)
         while state.step < run.steps:
             saver.look()
             yield Leg(run, steps_ahead(run), stop)
-            last, stopping, improved = state.step == run.steps, stop.requested, False
+            last, improved = state.step == run.steps, False
             if last or state.step % training.log_every == 0:
                 with spending(run, "training"):  # on an accelerator this waits for the steps
                     means = close_window(run)
@@ -117,36 +122,50 @@ def course(
                 journal.log(state.step, epoch(run), means)
                 journal.scalar("speed/samples_per_second", rate, state.step)
                 console.advance(state.step, means.get(f"{run.task.phases[0].name}/running_loss", math.nan), rate)
-            if last or state.step % run.evaluate_every == 0:
+            if evaluation_due(run):
                 with spending(run, "evaluation"):
-                    improved = measure(run, journal, console)
+                    improved = measure(run, journal, console, stop)
+            stopping = stop.requested
             if improved or last or stopping or stop.save_now or checkpoint_due(run, saved_at):
                 with spending(run, "checkpoint"):
                     saver.save()
                     if last or stopping:
                         saver.wait()
                 saved_at, stop.save_now = time.monotonic(), False
-            if stopping and not last:
-                raise Interrupted(
-                    f"stopped by signal {stopping} at step {state.step} of {run.steps}, checkpoint saved",
-                    f"continue with: dlcli resume {shlex.quote(str(folder.parent))}",
-                    stopping,
-                )
+            if stopping and not (last and state.evaluated == state.step):
+                raise stopped(run, folder, stop)
 
 
-def measure(run: Run, journal: Journal, console: Console) -> bool:
+def stopped(run: Run, folder: Path, stop: Stop) -> Interrupted:
+    return Interrupted(
+        f"stopped by signal {stop.requested} at step {run.state.step} of {run.steps}, checkpoint saved",
+        f"continue with: dlcli resume {shlex.quote(str(folder.parent))}",
+        stop.requested,
+    )
+
+
+def evaluation_due(run: Run) -> bool:
+    step = run.state.step
+    return step > run.state.evaluated and (step == run.steps or step % run.evaluate_every == 0)
+
+
+def measure(run: Run, journal: Journal, console: Console, stop: Stop) -> bool:
     """Risks of the present weights on train and validation; whether validation is the best so far.
 
-    The test split is not touched before the end.
+    A signal cuts it short, which leaves it due. The test split is not touched before the end.
     """
     state = run.state
     values = {}
     splits = selection_splits(run.data)
     with run.evaluated():
         for name, split in splits.items():
-            found = risks(run.model, run.task, split)
+            try:
+                found = risks(run.model, run.task, split, stopped=stop.asked_to_end)
+            except Cut:
+                return False
             values.update({f"risk/{name}/{metric}": value for metric, value in found.items()})
         shown = pictures(run.model, run.task, splits.get("validation", run.data.train))
+    state.evaluated = state.step
     journal.log(state.step, epoch(run), values)
     console.evaluated(state.step, epoch(run), values)
     for name, pixels in shown.items():

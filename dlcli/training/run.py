@@ -41,6 +41,7 @@ class State:
     """Where a run stands, beside its tensors. Plain JSON."""
 
     step: int = 0
+    evaluated: int = 0  # the step of the last evaluation
     window: dict[str, float] = field(default_factory=dict)  # sums since the last log point
     validation: list[tuple[int, float]] = field(default_factory=list)  # (step, validation risk)
     best: tuple[int, float] | None = None  # (step, validation risk) of the best checkpoint
@@ -130,6 +131,7 @@ class Run:
                     tensor.copy_(tensors[stem][name])
         self.state = State(
             step=state["step"],
+            evaluated=state.get("evaluated", state["step"]),
             window=state["window"],
             validation=[(step, math.nan if risk is None else risk) for step, risk in state["validation"]],
             best=None if state["best"] is None else tuple(state["best"]),

@@ -29,6 +29,9 @@ class Stop:
         """Whether there is anything that the loop should see to between two steps."""
         return self.requested is not None or self.save_now
 
+    def asked_to_end(self) -> bool:
+        return self.requested is not None
+
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:

@@ -100,13 +100,6 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(make_run, notebo
     assert saved(tmp_path / "checkpoints") == [3]
 
 
-def test_a_signal_in_the_last_step_finds_the_run_complete(make_run, notebook, tmp_path):
-    run, stop = make_run(steps=3), Stop()
-    stop_at(run, 3, stop, lambda stop: setattr(stop, "requested", 2))
-    fit(run, tmp_path, {}, notebook, notebook, stop)
-    assert saved(tmp_path)[0] == 3
-
-
 def test_a_wish_for_a_checkpoint_is_fulfilled_once_and_training_goes_on(make_run, notebook, tmp_path):
     run, stop = make_run(steps=6, checkpoint=NEVER, evaluate_every=100), Stop()
     stop_at(run, 2, stop, lambda stop: setattr(stop, "save_now", True))
@@ -120,7 +113,7 @@ def test_a_wish_for_a_checkpoint_is_fulfilled_once_and_training_goes_on(make_run
 def with_validation_risks(run, monkeypatch, values):
     values = iter(values)
 
-    def planted(model, task, split):
+    def planted(model, task, split, **named):
         return {"loss": next(values) if split is run.data.validation else 1.0}
 
     monkeypatch.setattr("dlcli.training.loop.risks", planted)
@@ -190,3 +183,36 @@ def test_the_means_of_a_phase_are_over_its_own_turns_at_its_own_rate(make_run, n
     assert sorted(rows) == [5, 10, 12]  # with turns of the rare phase in steps 3, 6 and 9, and 12
     assert all(values["rare/running_loss"] == 6 for values in rows.values())
     assert all(values["rare/lr"] == 0.5 * values["train/lr"] for values in rows.values())
+
+
+# An evaluation that a signal cuts short
+
+
+@pytest.mark.parametrize("step", [10, 12])
+def test_a_signal_within_an_evaluation_does_not_wait_for_its_end(make_run, notebook, tmp_path, monkeypatch, step):
+    """The step is saved without it, and the resumed run begins with it: nothing is missing in the end."""
+
+    def rows(book):
+        return [row for row in book.rows if any(name.startswith("risk/") for name in row[2])]
+
+    trained(make_run(), tmp_path / "whole", notebook)
+    whole, notebook.rows = rows(notebook), []
+    run, stop, predicted = make_run(), Stop(), []
+    predict = run.task.predict
+
+    def interrupted(*arguments):
+        if run.state.step == step:
+            predicted.append(1)
+            stop.requested = 2
+        return predict(*arguments)
+
+    monkeypatch.setattr(type(run.task), "predict", lambda self, *arguments: interrupted(*arguments))
+    with pytest.raises(Interrupted, match=f"at step {step} of 12, checkpoint saved"):
+        fit(run, tmp_path / "cut", {}, notebook, notebook, stop)
+    assert len(predicted) == 1, "the other splits were evaluated nevertheless"
+    monkeypatch.undo()
+    again = make_run()
+    loaded = checkpoint.load(checkpoint.path_of(tmp_path / "cut", step))
+    again.restore(loaded.tensors, loaded.state)
+    trained(again, tmp_path / "cut", notebook)
+    assert rows(notebook) == whole and again.state.best is not None and again.state.evaluated == 12
