@@ -18,6 +18,7 @@ from dlcli.training.faults import machine_faults
 from dlcli.training.step import take_step
 
 MEMORY = 0.95  # of the running mean of the loss, per step
+SETTLED = 20  # steps that this is a mean of
 DIVERGED = 4.0  # times the least mean loss so far, where that is above zero
 
 
@@ -29,11 +30,19 @@ class Range(NamedTuple):
 
     @property
     def steepest(self) -> float:
-        """The rate at which the mean loss falls fastest, per factor of the rate: a good rate for a whole run."""
-        if len(self.rates) < 3:
-            return float(self.rates[0])
-        slopes = np.gradient(self.means, np.log(self.rates))
-        return float(self.rates[slopes[: int(self.means.argmin()) + 1].argmin()])
+        """The rate around which the mean loss falls fastest, per factor of the rate: a good rate for a whole run.
+
+        Looked for where the mean has forgotten its start, and up to its least value; slopes are taken over a tenth of
+        the range, because those between neighbours are noise.
+        """
+        last = int(self.means.argmin())
+        reach = max(1, len(self.means) // 20)
+        centres = np.arange(min(SETTLED, last // 2) + reach, last - reach + 1)
+        if not len(centres):
+            return float(self.rates[last // 2])
+        logs = np.log(self.rates)
+        falls = self.means[centres + reach] - self.means[centres - reach]
+        return float(self.rates[centres[(falls / (logs[centres + reach] - logs[centres - reach])).argmin()]])
 
     @property
     def least(self) -> float:

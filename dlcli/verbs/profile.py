@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from dlcli.errors import UsageError
 from dlcli.verbs import arguments as shared
 
 LISTED = 15  # operations of the table
+QUIET = "99"  # the profiler would tell stderr of its own beginning and end
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -25,6 +27,7 @@ def run(arguments: Namespace) -> int:
     if arguments.steps < 1:
         raise UsageError(f"--steps={arguments.steps} measures nothing", "it is 1 or more")
     config = configs.load_checked(arguments.overrides, arguments.config_dir)
+    os.environ.setdefault("KINETO_LOG_LEVEL", QUIET)  # read when torch is loaded
     from dlcli.profiling import profile_steps
     from dlcli.training.durable import replace, storage
 
