@@ -29,7 +29,7 @@ FIXED = ("model", "task", "normalization")
 
 
 def carry_out(jobs: Sequence[Job], root: Path, total: int) -> list[Outcome]:
-    """Their outcomes, in the order of the jobs. Raises Interrupted after a signal, each run with its checkpoint saved."""
+    """Their outcomes, in the order of the jobs. Raises Interrupted after a signal, with a checkpoint of each run."""
     outcomes: dict[int, Outcome] = {}
     with Stop() as stop, Board(jobs, total) as board:
         try:

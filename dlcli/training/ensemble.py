@@ -40,7 +40,7 @@ class Objective(nn.Module):
 
 
 class Stack:
-    """Runs of one shape. Their parameters and buffers become rows of common tensors, and stay so when the stack ends."""
+    """Runs of one shape. Their parameters and buffers become rows of common tensors, and stay so after it."""
 
     def __init__(self, runs: Sequence[Run]):
         self.runs = list(runs)

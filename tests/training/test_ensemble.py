@@ -1,0 +1,147 @@
+"""A run among others takes the steps that it takes alone, in every family, with its own numbers and its own noise."""
+
+import math
+
+import pytest
+import torch
+
+from dlcli import config as configs
+from dlcli.build import build
+from dlcli.training.ensemble import Stack, agrees, can_stack, shape
+from dlcli.training.loop import gather
+from dlcli.training.room import MOST_WORK, footprint, room
+from dlcli.training.signals import Stop
+from dlcli.training.step import take_step
+
+DIGITS = "dataset=digits"
+FAMILIES = {
+    "linear": ("model=linear",),
+    "deep_linear": ("model=linear", "model.depth=2", "model.width=7"),
+    "mlp": ("model=mlp", "model.width=9"),
+    "dropout": ("model=mlp", "model.width=9", "model.dropout=0.3"),
+    "batch": ("model=mlp", "model.width=9", "normalization=batch"),
+    "weight": ("model=mlp", "model.width=9", "normalization=weight"),
+    "cnn": ("model=cnn", "model.width=4", "model.dropout=0.2", "normalization=batch"),
+    "lenet": ("model=lenet", DIGITS, "augmentation=standard"),
+    "resnet": ("model=resnet", "model.depth=8", "model.width=4", DIGITS),
+    "transformer": (
+        "model=transformer",
+        "model.width=8",
+        "model.heads=2",
+        "model.depth=1",
+        "model.dropout=0.1",
+        DIGITS,
+    ),
+    "vit": ("model=vit", "model.width=8", "model.heads=2", "model.depth=1", "model.dropout=0.1", DIGITS),
+    "vae": ("model=vae", "model.width=9", DIGITS),
+    "flow": ("model=flow", "dataset=two_moons"),
+    "full_batch": ("model=mlp", "model.width=9", "training.batch_size=full", "dataset.train_fraction=0.1"),
+}
+RULES = {
+    "adam": ("optimizer=adam",),
+    "muon": ("optimizer=muon",),
+    "sam": ("optimizer=sam",),
+    "lbfgs": ("optimizer=lbfgs", "dataset.train_fraction=0.05"),
+    "clipped": ("optimizer=adamw", "optimizer.weight_decay=0.1", "training.clip_norm=0.1"),
+}
+
+
+def members(*words, rates=(0.02, 0.05, 0.01)):
+    base = ("optimizer=momentum", "training.batch_size=16", "training.threads=1", "training.steps=20", *words)
+    runs = [
+        build(configs.load_checked([*base, f"seed={seed}", f"optimizer.lr={rate}"], None))
+        for seed, rate in enumerate(rates)
+    ]
+    for run in runs:
+        run.model.train()
+    return runs
+
+
+def apart(found, expected):
+    return float((found - expected).norm() / expected.norm().clamp(min=1e-12))
+
+
+def assert_equal(together, alone):
+    for found, expected in zip(together, alone, strict=True):
+        assert found.state.step == expected.state.step
+        for stem, named in expected.tensors().items():
+            for name, tensor in named.items():
+                there = found.tensors()[stem][name]
+                assert apart(there.double(), tensor.double()) <= 1e-5, f"{stem}/{name}"
+        for name, total in expected.state.window.items():
+            assert found.state.window[name] == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("words", [*FAMILIES.values(), *RULES.values()], ids=[*FAMILIES, *RULES])
+def test_every_member_takes_the_steps_that_it_takes_alone(words):
+    together, alone = members(*words), members(*words)
+    stack = Stack(together)
+    assert agrees(stack)
+    for _ in range(3):
+        assert stack.advance(1, Stop()) == {}
+        for run in alone:
+            gather(run, take_step(run))
+        assert_equal(together, alone)
+
+
+def test_a_member_that_diverges_costs_the_others_nothing():
+    together, alone = members("model=mlp", rates=(0.02, 1e30, 0.01)), members("model=mlp", rates=(0.02, 0.02, 0.01))
+    stack, faults = Stack(together), {}
+    while not faults:
+        faults = stack.advance(1, Stop())
+        for run in alone:
+            gather(run, take_step(run))
+    assert list(faults) == [1] and "is not finite in step" in faults[1].message
+    assert_equal([together[0], together[2]], [alone[0], alone[2]])
+    assert together[1].state.step < together[0].state.step
+
+
+def test_a_skipped_turn_is_skipped_by_one_member_alone():
+    words = ("model=mlp", "normalization=batch", "training.on_nonfinite=skip")
+    together, alone = members(*words), members(*words)
+    stack = Stack(together)
+    for run in (together[1], alone[1]):
+        run.model.head.weight.data[0, 0] = math.nan
+    stack.advance(1, Stop())
+    for run in alone:
+        gather(run, take_step(run))
+    assert [run.state.skipped for run in together] == [0, 1, 0]
+    assert_equal([together[0], together[2]], [alone[0], alone[2]])
+    for found, expected in zip(together[1].model.buffers(), alone[1].model.buffers(), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_what_cannot_be_done_for_many_is_found_out_and_changes_nothing():
+    runs = members("model=gru", "model.width=4")
+    before = [run.learners[0].parameters.weights.clone() for run in runs]
+    assert not agrees(Stack(runs))
+    for run, weights in zip(runs, before, strict=True):
+        assert torch.equal(run.learners[0].parameters.weights, weights)
+        take_step(run)
+
+
+def test_a_difference_that_no_shape_shows_is_found_out():
+    runs = [*members("model=mlp", rates=(0.1,)), *members("model=mlp", "task.label_smoothing=0.2", rates=(0.1,))]
+    assert shape(runs[0]) == shape(runs[1])
+    assert not agrees(Stack(runs))
+
+
+def test_looking_whether_a_stack_agrees_moves_no_running_statistics():
+    runs = members("model=mlp", "normalization=batch")
+    before = [buffer.clone() for run in runs for buffer in run.model.buffers()]
+    assert agrees(Stack(runs))
+    assert all(map(torch.equal, before, (buffer for run in runs for buffer in run.model.buffers())))
+
+
+def test_a_run_of_several_players_or_micro_batches_is_left_alone():
+    (game,) = members("model=gan", "dataset=gaussian_grid", rates=(0.1,))
+    (parts,) = members("model=mlp", "training.accumulate=2", rates=(0.1,))
+    assert not can_stack(game) and not can_stack(parts) and room(game) == 1
+
+
+def test_the_work_of_a_step_is_that_of_its_matrices():
+    (run,) = members("model=mlp", "model.width=100", "model.depth=2", rates=(0.1,))
+    assert footprint(run).operations == 6 * 16 * (40 * 100 + 100 * 100 + 100 * 10) < MOST_WORK
+    assert room(run) > 1
+    (large,) = members("model=mlp", "model.width=1000", "training.batch_size=100", rates=(0.1,))
+    assert footprint(large).operations > MOST_WORK and room(large) == 1
