@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DLCLI = $(VENV)/bin/dlcli
 
-.PHONY: help demo test slow faults wheel clean
+.PHONY: help demo test slow faults wheel docs clean
 
 help:
 	@grep -h '^# make' $(MAKEFILE_LIST) | sed 's/^# //'
@@ -16,7 +16,8 @@ test: $(VENV)/.ready
 	$(VENV)/bin/ruff format --check .
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow and not faults"
 
-# make slow: the evidence that takes minutes.  make wheel: build the distribution.  make clean: remove the environment.
+# make slow: the evidence that takes minutes.  make wheel: build the distribution.  make docs: build docs/ as a site.
+# make clean: remove the environment.
 slow: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m slow
 
@@ -27,6 +28,10 @@ faults: $(VENV)/.ready
 
 wheel: $(VENV)/.ready
 	$(VENV)/bin/python -m build --wheel
+
+docs: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist
