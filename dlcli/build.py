@@ -25,6 +25,7 @@ from dlcli.training import checkpoint
 from dlcli.training import device as devices
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches, stream
+from dlcli.training.ranks import here
 from dlcli.training.run import Learner, Run
 
 Config = dict[str, Any]
@@ -56,6 +57,11 @@ def build(config: Config) -> Run:
     examples, order = len(data.train), stream(config["seed"], "order")
     batches = Batches(examples, batch_size(training, learners, examples), order, device, data.train.cuts)
     steps = training.steps or training.epochs * batches.epoch_steps
+    if batches.batch_size < here().size:
+        raise UsageError(
+            f"a batch of {batches.batch_size} examples has none for some of {here().size} ranks",
+            "lower training.devices, or use a larger training.batch_size",
+        )
     return Run(
         seed=config["seed"],
         device=device,
@@ -69,6 +75,7 @@ def build(config: Config) -> Run:
         evaluate_every=evaluation_steps(training, batches.epoch_steps, steps),
         training=training,
         checkpoint=Checkpoint(**config["checkpoint"]),
+        ranks=here(),
     )
 
 

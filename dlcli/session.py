@@ -16,6 +16,7 @@ from dlcli import config as configs
 from dlcli.build import build
 from dlcli.conclusion.conclude import conclude
 from dlcli.errors import CheckpointError, DlcliError, Interrupted, StorageError
+from dlcli.ranked import apart, on_ranks
 from dlcli.report.summary import flatten
 from dlcli.training import checkpoint, device
 from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
@@ -24,6 +25,7 @@ from dlcli.training.evaluate import Cut
 from dlcli.training.faults import machine_faults
 from dlcli.training.loop import Course, alone, course
 from dlcli.training.progress import Display
+from dlcli.training.ranks import ALONE, leave
 from dlcli.training.recovery import train_on
 from dlcli.training.run import Run
 from dlcli.training.saving import forget
@@ -31,13 +33,25 @@ from dlcli.training.signals import Stop
 from dlcli.training.tracker import Tracker, tensorboard_command
 
 Config = dict[str, Any]
-FREE_TO_CHANGE = ("decompose.", "checkpoint.", "training.log_every", "training.threads", "name", "tags")
+FREE_TO_CHANGE = (
+    "decompose.",
+    "checkpoint.",
+    "training.log_every",
+    "training.threads",
+    "training.devices",
+    "training.rank_timeout",
+    "name",
+    "tags",
+    "pictures",
+)
 SLOW = 5  # seconds of a save that are told
 LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length
 
 
 def train(config: Config, argv: Sequence[str], stop: Stop, display: Display) -> dict[str, Any]:
     """A new run, to its end. Nothing is left on disk if its parts do not fit or its data are not usable."""
+    if apart(config):
+        return on_ranks(train, config, argv=argv, display=display)
     with machine_faults():
         run = prepare(config, stop)
         with RunDirectory(claim_directory(config)) as directory:
@@ -137,7 +151,11 @@ def carry_out(
         display.start(run.steps, run.state.step)
         try:
             work = partial(course, run, directory.checkpoints, identity, tracker, display, stop, acknowledge)
+            run.align()
             yield from train_on(work, run, directory, tracker, warn)
+            leave()
+            run.ranks = ALONE  # the others have no part in what follows
+            stop.own()
         finally:
             display.stop()
         refuse_stop(stop, directory.path)

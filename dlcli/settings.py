@@ -22,6 +22,8 @@ class Training(NamedTuple):
     evaluate_every: Count | Literal["auto"]
     log_every: Count
     threads: Count | Literal["auto"]
+    devices: Count
+    rank_timeout: Positive
 
 
 class Checkpoint(NamedTuple):
@@ -53,6 +55,7 @@ class Top(NamedTuple):
     tags: list[str]
     output_root: str
     run_dir: str | None
+    pictures: Literal["auto", "always", "never"]
 
 
 SECTIONS = {"training": Training, "checkpoint": Checkpoint, "decompose": Decompose}

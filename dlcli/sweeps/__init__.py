@@ -15,7 +15,6 @@ from dlcli import config as configs
 from dlcli import registry
 from dlcli.errors import DlcliError, Interrupted
 from dlcli.report.summary import read_object
-from dlcli.training.directory import RunDirectory
 from dlcli.training.progress import ProgressDisplay
 from dlcli.training.signals import Stop
 
@@ -59,9 +58,9 @@ def run_job(job: Job) -> Outcome:
     try:
         registry.load_plugins(job.plugins)
         folder.mkdir(parents=True, exist_ok=True)
-        with Stop() as stop, RunDirectory(folder) as directory:
-            if not is_complete(folder):
-                train_or_resume(directory, job, stop)
+        if not is_complete(folder):
+            with Stop() as stop:
+                train_or_resume(folder, job, stop)
     except Interrupted:
         raise
     except Exception as fault:
@@ -75,15 +74,14 @@ def failed(folder: Path, fault: Exception) -> Outcome:
     return Outcome(folder.name, "failed", 0.0, reason[:LAST_REASON])
 
 
-def train_or_resume(directory: RunDirectory, job: Job, stop: Stop) -> None:
-    from dlcli import session  # imports torch: a second that a process which only watches the jobs of others is spared
+def train_or_resume(folder: Path, job: Job, stop: Stop) -> None:
+    from dlcli import ranked, session  # torch, a second that a process which only watches the jobs of others is spared
 
+    turn, config, saved = session.train_in, job.config, folder / "config.yaml"
+    if (folder / "environment.json").is_file() and saved.is_file():
+        turn, config = session.resume, configs.load_saved(saved)
     quiet = ProgressDisplay(lines=False)  # the sweep prints one line per job
-    saved = directory.path / "config.yaml"
-    if (directory.path / "environment.json").is_file() and saved.is_file():
-        session.resume(directory, configs.load_saved(saved), job.argv, stop, quiet)
-    else:
-        session.train_in(directory, job.config, job.argv, stop, quiet)
+    ranked.at(folder, turn, config, stop, argv=job.argv, display=quiet)
 
 
 def is_complete(folder: Path) -> bool:

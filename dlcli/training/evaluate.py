@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dlcli.protocols import Split, Task
 from dlcli.training.randomness import FixedNoise
+from dlcli.training.ranks import ALONE, Ranks
 
 CHUNK = 1000  # predictions per forward pass; large enough to be fast, small enough for any memory
 SHOWN = 64  # examples of a picture
@@ -33,19 +34,23 @@ def evaluate(
     collect: Callable[[Tensor], None] | None = None,
     draw: int = 0,
     stopped: Callable[[], bool] = never,
+    ranks: Ranks = ALONE,
 ) -> dict[str, np.ndarray]:
     """Per-example rows of every metric of the task, each (n,) float64. `collect` is handed each chunk's predictions.
 
     n is the size of the split; of a task that draws, `task.drawn` at most, spread evenly over the split.
     draw: of the noise, for tasks whose predictions are random; every risk that is compared has the same one.
     stopped: asked before each chunk; raises Cut once it is true.
+    ranks: share the chunks out; each of them has every row in the end, to the bit what one process finds.
     """
     if task.spec.causal:  # an example makes a prediction at each position
         chunk = max(1, chunk // task.spec.shape[0])
     was_training = model.training
     model.eval()
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
-    for start, examples in chunks(split, count(task, split), chunk):
+    size = count(task, split)
+    ours = ranks.mine(list(chunks(split, size, chunk)))
+    for start, examples in ours:
         if stopped():
             raise Cut
         batch = split.batch(examples)
@@ -54,9 +59,10 @@ def evaluate(
         if collect is not None:
             collect(prediction)
         for name, metric in task.metrics.items():
-            rows[name].append(metric.rows(prediction, batch))
+            rows[name].append(metric.rows(prediction, batch).double().cpu())
     model.train(was_training)
-    return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
+    starts = [start for start, _ in ours]
+    return {name: ranks.whole(starts, parts, size).numpy() for name, parts in rows.items()}
 
 
 @torch.inference_mode()

@@ -69,6 +69,8 @@ def advance(run: Run, steps: int, stop: Stop) -> None:
     with spending(run, "training"):
         for _ in range(steps):
             gather(run, take_step(run))
+            if stop.shared:
+                stop.requested = run.ranks.agree(stop.received)  # a signal to one is one to all, in this step
             if stop.asks:
                 return
 
@@ -157,10 +159,11 @@ def measure(run: Run, journal: Journal, console: Console, stop: Stop) -> bool:
     state = run.state
     values = {}
     splits = selection_splits(run.data)
+    run.ranks.follow(run.model.buffers())
     with run.evaluated():
         for name, split in splits.items():
             try:
-                found = risks(run.model, run.task, split, stopped=stop.asked_to_end)
+                found = risks(run.model, run.task, split, ranks=run.ranks, stopped=stop.asked_to_end)
             except Cut:
                 return False
             values.update({f"risk/{name}/{metric}": value for metric, value in found.items()})

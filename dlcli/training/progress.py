@@ -61,6 +61,9 @@ class ProgressDisplay:
     def log_to(self, log: logging.Logger) -> None:
         self._log = log
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (None, self._lines)  # in another process: the same, on the stdout of that one
+
     def __enter__(self) -> Self:
         return self
 
@@ -140,6 +143,9 @@ class EventLines:
 
     def log_to(self, log: logging.Logger) -> None:
         self._people.log_to(log)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
 
     def say(self, text: str) -> None:
         self._people.say(text)

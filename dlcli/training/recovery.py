@@ -13,6 +13,7 @@ from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.faults import machine_faults
 from dlcli.training.loop import Course
+from dlcli.training.ranks import ALONE
 from dlcli.training.run import Run
 from dlcli.training.step import loss_and_gradients, micro_batches
 from dlcli.training.tracker import Tracker
@@ -36,6 +37,7 @@ def train_on(
                 return (yield from fit())
         except Diverged as fault:
             roll_back(run, directory, fault, warn)
+            run.align()
             tracker.cut_back(run.state.step)
         except MemoryShortage as shortage:
             raise MemoryShortage(shortage.message, advice(run, shortage) or shortage.hint) from shortage
@@ -77,7 +79,7 @@ def fits(run: Run, parts: int) -> bool:
     """Whether gradients can be had when a batch is cut into so many parts. No weight moves."""
     if run.device.type == "cuda":
         torch.cuda.empty_cache()
-    whole = replace(run, training=run.training._replace(accumulate=1))
+    whole = replace(run, training=run.training._replace(accumulate=1), ranks=ALONE)
     try:
         with machine_faults():
             batch = run.data.train.batch(run.batches.indices(run.state.step))

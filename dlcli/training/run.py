@@ -15,6 +15,7 @@ from dlcli.protocols import AVERAGE, Augmentation, Data, Optimizer, Phase, Progr
 from dlcli.settings import Checkpoint, Training
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches
+from dlcli.training.ranks import ALONE, Ranks
 
 
 class Learner(NamedTuple):
@@ -74,6 +75,7 @@ class Run:
     training: Training
     checkpoint: Checkpoint
     state: State = field(default_factory=State)
+    ranks: Ranks = ALONE  # that train it together
 
     def progress(self) -> Progress:
         return Progress(self.state.step, self.steps, self.batches.epoch_steps, tuple(self.state.validation))
@@ -141,6 +143,14 @@ class Run:
             rollbacks=state["rollbacks"],
             lr_scale=state["lr_scale"],
         )
+
+    def align(self) -> None:
+        """Let every rank stand where rank 0 does."""
+        for named in self.tensors().values():
+            self.ranks.follow(named.values())
+        state = self.ranks.tell(self.plain_state())
+        if self.ranks.rank > 0:
+            self.restore(self.tensors(), state)
 
     def plain_state(self) -> dict[str, Any]:
         """The state as strict JSON, which has no NaN: a validation risk that is not finite becomes null."""

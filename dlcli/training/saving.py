@@ -54,9 +54,12 @@ class Saver:
         self.wait()
 
     def save(self) -> None:
-        """Keep the run as it stands. Raises Diverged if it is not finite."""
+        """Keep the run as it stands; of several ranks, which are alike, the first does. Raises Diverged if it is not
+        finite."""
         self.wait()
         run = self._run
+        if run.ranks.rank > 0:
+            return
         run.state.window = {name: float(value) for name, value in run.state.window.items()}
         taken = checkpoint.snapshot(run.state.step, run.tensors(), run.plain_state())
         self._writing = self._thread.submit(self._write, taken, run.state.best_step)

@@ -18,8 +18,11 @@ class Stop:
     once, by KeyboardInterrupt. Handlers belong to the main thread; in any other, nothing is installed.
     """
 
-    def __init__(self) -> None:
-        self.requested: int | None = None  # number of the first signal that asked to stop
+    def __init__(self, shared: bool = False) -> None:
+        """shared: with other ranks, so that a signal counts once they have agreed on it, all in the same step."""
+        self.shared = shared
+        self.received: int | None = None  # number of the first signal that asked to stop
+        self.requested: int | None = None  # the same, or of several ranks what the loop has made of it
         self.save_now = False  # the loop takes it back
         self._before: dict[signal.Signals, Any] = {}
         self._raised_at = -math.inf  # when the last KeyboardInterrupt was raised
@@ -51,15 +54,21 @@ class Stop:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: installed by C code
         self._before.clear()
 
+    def own(self) -> None:
+        """From now on the signals of this process are enough."""
+        self.shared, self.requested = False, self.received
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.requested is not None:
+        if number == signal.SIGINT and self.received is not None:
             # One interrupt of a burst is enough, but not the last word: raised within a callback it gets lost.
             if time.monotonic() - self._raised_at < BURST:
                 return
             self._raised_at = time.monotonic()
             raise KeyboardInterrupt
-        if self.requested is None:
-            self.requested = int(number)
+        if self.received is None:
+            self.received = int(number)
+        if not self.shared:
+            self.requested = self.received
 
     def _save(self, number: int, frame: FrameType | None) -> None:
         self.save_now = True

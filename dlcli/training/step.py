@@ -27,7 +27,7 @@ def take_step(run: Run) -> dict[str, float | Tensor]:
     measured = {}
     for turn, learner in enumerate(run.learners):
         if (step + 1) % learner.phase.every == 0:
-            taken = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn))
+            taken = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn, *run.ranks.apart))
             measured |= named(learner.phase.name, taken)
     return measured
 
@@ -88,18 +88,20 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
 
     The same noise seed gives the same dropout masks, so a line search sees one function. With `accumulate` the batch
     passes in parts, each weighted by its share of the examples; only batch normalization, which then sees the parts,
-    makes a difference to that.
+    makes a difference to that. So it does over several ranks, which end up with the same gradient.
     """
     parameters, total = learner.parameters, None
     seed_noise(run.device, noise)
     parameters.zero()
-    for part, share in micro_batches(batch, run.training.accumulate):
+    ours, weight = run.ranks.share(batch)
+    for part, share in micro_batches(ours, run.training.accumulate):
         with run.autocast():
             loss = learner.phase.loss(run.model, part, FreshNoise(len(part.inputs), run.device))
-            if share < 1:
-                loss = loss * share
+            if share * weight < 1:
+                loss = loss * (share * weight)
         loss.backward(inputs=parameters.leaves)
         total = loss.detach() if total is None else total + loss.detach()
+    run.ranks.add(parameters.gradients, total)
     norm = torch.dot(parameters.gradients, parameters.gradients).sqrt()
     clip(parameters.gradients, norm, run.training.clip_norm)
     return total, norm

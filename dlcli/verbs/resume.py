@@ -34,23 +34,21 @@ def run(arguments: Namespace) -> int:
         return sweep.resume(arguments.run_dir, arguments.overrides, arguments.plugin)
     with shared.watching(arguments) as display, Stop() as stop:
         summary = go_on(arguments, stop, display)
-    print_run(summary, shared.report_stream(arguments))
+    if summary is not None:  # under `torchrun` rank 0 has it
+        print_run(summary, shared.report_stream(arguments))
     return 0
 
 
 def go_on(arguments: Namespace, stop: Stop, display: Display) -> dict[str, Any]:
     config = shared.saved_config(arguments.run_dir, arguments.overrides)
-    from dlcli import session
+    from dlcli import ranked, session
     from dlcli.sweeps import is_complete
-    from dlcli.training.directory import RunDirectory
 
-    with RunDirectory(arguments.run_dir.absolute()) as directory:
-        if arguments.overrides or not is_complete(directory.path):
-            return session.resume(directory, config, sys.argv, stop, display)
-        display.say("already complete")
-        summary = read_summary(directory.path)
-        summary["run"]["path"] = str(directory.path)  # it may have been moved since
-        display.event(
-            "finished", run_dir=str(directory.path), step=summary["run"]["step"], steps=summary["run"]["step"]
-        )
-        return summary
+    folder = arguments.run_dir.absolute()
+    if arguments.overrides or not is_complete(folder):
+        return ranked.at(folder, session.resume, config, stop, argv=sys.argv, display=display)
+    display.say("already complete")
+    summary = read_summary(folder)
+    summary["run"]["path"] = str(folder)  # it may have been moved since
+    display.event("finished", run_dir=str(folder), step=summary["run"]["step"], steps=summary["run"]["step"])
+    return summary

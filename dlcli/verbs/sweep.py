@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,10 @@ def read_description(root: Path) -> dict[str, Any]:
 
 
 def carry_out(sweep: configs.Sweep, root: Path, plugins: Sequence[str]) -> int:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        raise UsageError(
+            "`torchrun` starts the ranks of one run, and this is a sweep", "give each job ranks: training.devices=2"
+        )
     from hydra._internal.callbacks import Callbacks
     from hydra.core.plugins import Plugins
     from hydra.types import HydraContext

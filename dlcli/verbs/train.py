@@ -47,7 +47,8 @@ def run(arguments: Namespace) -> int:
         from dlcli import session  # imports torch: a second that a configuration error is spared
 
         summary = session.train(config, sys.argv, stop, display)
-    print_run(summary, shared.report_stream(arguments))
+    if summary is not None:  # under `torchrun` rank 0 has it
+        print_run(summary, shared.report_stream(arguments))
     return 0
 
 

@@ -1,0 +1,152 @@
+"""Group H of the catalogue: one run on several ranks, what they compute, and what becomes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from dlcli.errors import DataError, DistributedError, Interrupted
+from dlcli.training.elastic import cause
+from tests.faults.conftest import Ended
+from tests.faults.left_behind import differences, outcome
+from tests.faults.runs import COMMON, KINDS
+from tests.faults.told import told
+
+LOST = ["DistributedError", 10, "the ranks lost each other", ""]
+PLAIN = [*KINDS["batch norm and dropout"], "model.dropout=0", "normalization=layer"]
+EXACT = {
+    "plain": PLAIN,
+    "accumulated and clipped": [*PLAIN, "training.accumulate=3", "training.clip_norm=0.1"],
+    # Each further iteration of L-BFGS multiplies what rounding has begun.
+    "line search": [*KINDS["full batch"], "training.steps=1", "optimizer.iterations=3"],
+    "sharpness": ["dataset=digits", "model=lenet", "optimizer=sam", "training.epochs=1"],
+    "augmentation": ["dataset=digits", "model=lenet", "augmentation=standard", "training.epochs=1"],
+}
+
+
+@pytest.fixture
+def start(warm):
+    """start(word, ..., size=2) -> its ranks: as `torchrun` starts them, but in warm forks."""
+
+    def run(*words, size=2, **last):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(size)}
+        return [
+            warm.start(*words, env=place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **last if rank else {})
+            for rank in range(size)
+        ]
+
+    return run
+
+
+@pytest.fixture
+def codes(start):
+    """The exit codes of those ranks, once they have ended."""
+    return lambda *words, size=2: [each.wait().code for each in start(*words, size=size)]
+
+
+def tensors(run_dir, name="model"):
+    return load_file(max((run_dir / "checkpoints").iterdir()) / f"{name}.safetensors")
+
+
+def metrics(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.short("plain", "line search")
+@pytest.mark.parametrize("kind", EXACT)
+def test_two_ranks_take_the_steps_of_one(warm, start, tmp_path, kind):
+    words = ["train", *EXACT[kind], *COMMON]
+    assert warm.run(*words, f"run_dir={tmp_path / 'one'}").code == 0
+    first, second = (each.wait() for each in start(*words, f"run_dir={tmp_path / 'two'}"))
+    assert (first.code, second.code) == (0, 0), (first, second)
+    assert not second.out and not second.err
+    one, two = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    assert max(np.abs(one[name] - two[name]).max() for name in one) < 1e-5
+
+
+def test_an_evaluation_on_ranks_is_that_of_one_process_to_the_bit(codes, tmp_path):
+    """Batch normalization too: its statistics are those of rank 0, which the checkpoint has."""
+    words = [*KINDS["batch norm and dropout"], *COMMON, f"run_dir={tmp_path / 'run'}"]
+    assert codes("train", *words, size=3) == [0, 0, 0]
+    last = next(row for row in reversed(metrics(tmp_path / "run")) if "risk/validation/loss" in row)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for split in ("train", "validation"):
+        for metric, risk in summary["risks"][split].items():
+            assert last[f"risk/{split}/{metric}"] == risk["value"]
+
+
+def test_a_signal_to_one_rank_stops_all_in_one_step_and_they_resume_to_the_bit(warm, start, codes, tmp_path):
+    words = ["train", *KINDS["batch norm and dropout"], *COMMON]
+    assert codes(*words, f"run_dir={tmp_path / 'unbroken'}") == [0, 0]
+    run = tmp_path / "run"
+    first, second = start(*words, f"run_dir={run}", function=["dlcli.training.loop:take_step", 26, 0.3])
+    second.wait_for("asleep")
+    second.send(signal.SIGTERM)
+    assert second.wait().code == 143
+    told(first.wait(), 143, "stopped by signal 15 at step ", "checkpoint saved")
+    shutil.copytree(run, tmp_path / "other")
+    assert codes("resume", run) == [0, 0]
+    assert not differences(outcome(run), outcome(tmp_path / "unbroken"))
+    alone = warm.run("resume", tmp_path / "other")  # checkpoints know nothing of ranks
+    assert alone.code == 0 and "resuming from step 26" in alone.out
+
+
+def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path):
+    run = tmp_path / "run"
+    words = [*PLAIN, *COMMON, "training.epochs=100000", "training.evaluate_every=1000", "training.devices=2"]
+    process = cold("train", *words, f"run_dir={run}", start_new_session=True)
+    until = time.monotonic() + 120
+    while not (run / "checkpoints" / "step-000000004").exists():
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.05)
+    ranks = children(process.pid)
+    assert len(ranks) == 2
+    os.kill(ranks[1], signal.SIGKILL)
+    killed = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    told(Ended(process.returncode, out, err), 10, "rank 1 died (signal 9)")
+    assert time.monotonic() - killed < 10
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
+
+
+def children(pid):
+    """The ranks that the process has started, in their order."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += map(int, path.read_text().split())
+    return sorted(each for each in found if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("notes", "codes", "kind", "message"),
+    [
+        ({0: LOST, 1: None}, {1: -9}, DistributedError, "rank 1 died (signal 9)"),
+        ({0: LOST, 1: None}, {0: 10}, DistributedError, "rank 1 did not answer any more"),
+        ({0: LOST, 1: ["DataError", 3, "row 7 is no number", ""]}, {0: 10}, DataError, "row 7 is no number"),
+        ({0: ["Interrupted", 143, "stopped", ""], 1: LOST}, None, Interrupted, "stopped"),
+        ({0: LOST, 1: LOST}, {0: 10}, DistributedError, "the ranks lost each other"),
+        ({0: None, 1: []}, {0: -11}, DistributedError, "rank 0 died (signal 11)"),
+    ],
+)
+def test_the_first_cause_is_told(tmp_path, notes, codes, kind, message):
+    for rank, note in notes.items():
+        if note is not None:
+            (tmp_path / str(rank)).write_text(json.dumps(note))
+    found = cause(tmp_path, 2, codes)
+    assert type(found) is kind and found.message == message
+
+
+def test_a_sweep_is_not_for_torchrun(warm, tmp_path):
+    ended = warm.run("train", "-m", "seed=1,2", env={"RANK": "0", "WORLD_SIZE": "2"}, cwd=tmp_path)
+    told(ended, 2, "`torchrun` starts the ranks of one run, and this is a sweep", "training.devices=2")
