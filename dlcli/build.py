@@ -29,6 +29,7 @@ from dlcli.training.ranks import here
 from dlcli.training.run import Learner, Run
 
 Config = dict[str, Any]
+Read = Callable[[Config], Data]
 GREATEST_EVALUATIONS = 20  # in a run, when `evaluate_every` is auto
 NOT_IN_CLASS = {
     "dropout",
@@ -38,15 +39,15 @@ NOT_IN_CLASS = {
 }  # model settings that regularize but do not change the set of functions
 
 
-def build(config: Config) -> Run:
-    """Read the data, draw the initial weights, put both on the device.
+def build(config: Config, read: Read | None = None) -> Run:
+    """Read the data, draw the initial weights, put both on the device. read: in place of `read_data`.
 
     Raises UsageError where the parts do not fit each other, DataError where the data are not usable.
     """
     training = Training(**config["training"])
     device = devices.choose(training.device, training.precision)
     devices.deterministic(training.deterministic)
-    data = read_data(config["dataset"])
+    data = (read or read_data)(config["dataset"])
     supplied = {"spec": data.spec, "truth": data.facts["truth"], "read_features": partial(read_features, device)}
     task = registry.build("task", task_section(config), **supplied)
     torch.default_generator.manual_seed(stream(config["seed"], "weights"))  # on the CPU, so alike on every device

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dlcli import config as configs
-from dlcli.build import build
+from dlcli.build import Read, build
 from dlcli.conclusion.conclude import conclude
 from dlcli.errors import CheckpointError, DlcliError, Interrupted, StorageError
 from dlcli.ranked import apart, on_ranks
@@ -42,6 +42,7 @@ FREE_TO_CHANGE = (
     "training.rank_timeout",
     "name",
     "tags",
+    "pictures",
     "pictures",
 )
 SLOW = 5  # seconds of a save that are told
@@ -73,36 +74,38 @@ def resume(
 
 
 def new_course(
-    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display
+    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display, read: Read | None = None
 ) -> Course[dict[str, Any]]:
+    """read: what gives the data, where runs share them."""
     display.log_to(directory.log)
     directory.write_config(configs.text(config))
     with accounted(directory, None), machine_faults():
-        run = prepare(config, stop)
+        run = prepare(config, stop, read=read)
         begin(directory, config, argv, run)
         return (yield from carry_out(run, config, directory, None, stop, display))
 
 
 def resumed_course(
-    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display
+    directory: RunDirectory, config: Config, argv: Sequence[str], stop: Stop, display: Display, read: Read | None = None
 ) -> Course[dict[str, Any]]:
     display.log_to(directory.log)
     refuse_changes(configs.load_saved(directory.path / "config.yaml"), config)
     with machine_faults():
         with accounted(directory, None):
             asked = config["training"]["threads"]
-            run = prepare(config, stop, read_environment(directory.path).get("threads") if asked == "auto" else asked)
+            threads = read_environment(directory.path).get("threads") if asked == "auto" else asked
+            run = prepare(config, stop, threads, read)
             step = restore(run, config, directory, display)
         directory.write_config(configs.text(config))
         directory.write_command(list(argv))
         return (yield from carry_out(run, config, directory, step, stop, display))
 
 
-def prepare(config: Config, stop: Stop, threads: int | None = None) -> Run:
+def prepare(config: Config, stop: Stop, threads: int | None = None, read: Read | None = None) -> Run:
     """Build the run. threads: of the process that began it; with another number sums may end in other bits."""
     device.keep_memory()
     device.threads(threads or config["training"]["threads"])
-    run = build(config)
+    run = build(config, read)
     if stop.requested:
         raise Interrupted(f"stopped by signal {stop.requested} before the first step", "start it again", stop.requested)
     return run

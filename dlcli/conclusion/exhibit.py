@@ -40,7 +40,8 @@ def exhibit(
     tracker.text("diagnosis", summary["diagnosis"], step)
     final = {key.removeprefix("risk/"): value for key, value in values.items() if key.startswith("risk/")}
     tracker.hparams({key: value for key, value in flatten(config).items() if not isinstance(value, list)}, final, step)
-    draw(run, config, tracker, decisions, summary)
+    if config["pictures"] != "never":
+        draw(run, config, tracker, decisions, summary)
     tracker.flush()
 
 

@@ -30,7 +30,7 @@ import yaml
 from dlcli.errors import UsageError
 
 SCHEMA = "dlcli.summary/1"
-NOT_COMPARED = {"name", "tags", "run_dir", "output_root"}  # where a run is kept, not what it is
+NOT_COMPARED = {"name", "tags", "run_dir", "output_root", "pictures"}  # where a run is kept and shown, not what it is
 
 
 def summarize(

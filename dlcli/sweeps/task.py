@@ -33,5 +33,7 @@ class SweepTask(NamedTuple):
 
     def job(self, config: Any, node: Any) -> sweeps.Job:
         """config: of the job, as Hydra composed it; node: `hydra` of it."""
-        folder = self.root / node.sweep.subdir
-        return sweeps.Job(node.job.num + 1, str(folder), configs.plain_checked(config), self.argv, self.plugins)
+        folder, checked = self.root / node.sweep.subdir, configs.plain_checked(config)
+        if checked["pictures"] == "auto":  # they take seconds, and the page of the sweep has those of all runs
+            checked["pictures"] = "never"
+        return sweeps.Job(node.job.num + 1, str(folder), checked, self.argv, self.plugins)

@@ -13,11 +13,12 @@ def images(folder):
 
 
 def test_the_pictures_of_a_run_and_of_a_sweep_are_in_tensorboard(dlcli):
-    answer = dlcli("train", "-m", *SHORT, "optimizer=adam,sgd")
+    answer = dlcli("train", "-m", *SHORT, "optimizer=adam,sgd", "pictures=always")
     assert answer.code == 0, answer.err
     of_the_sweep = images(answer.run_dir)
     assert of_the_sweep >= OF_A_RUN and "report/differences/test loss" in of_the_sweep
     single = answer.run_dir / "optimizer=adam"
     assert images(single) >= OF_A_RUN | {"test/confusion"}
+    assert images(dlcli("train", "-m", *SHORT, "seed=0,1").run_dir / "seed=0") == set()
     page = (answer.run_dir / "report.html").read_text()
     assert page.count("<figure>") == len(of_the_sweep)
