@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dlcli import build, registry, session
 from dlcli import config as configs
-from dlcli import registry, session
 from dlcli.errors import Interrupted
+from dlcli.protocols import Data
 from dlcli.sweeps import Job, Outcome, failed, interrupted, is_complete
 from dlcli.sweeps.board import Board
 from dlcli.training.directory import RunDirectory
@@ -34,13 +35,27 @@ def carry_out(jobs: Sequence[Job], root: Path, total: int) -> list[Outcome]:
     with Stop() as stop, Board(jobs, total) as board:
         try:
             for group in groups(jobs):
-                together((course(job, stop, board, outcomes) for job in group), room)
+                read = Reader()
+                together((course(job, stop, board, outcomes, read) for job in group), room)
         except Interrupted as fault:
             raise interrupted(root, len(jobs) - len(outcomes), fault) from None
     return [outcomes[job.number] for job in jobs]
 
 
-def course(job: Job, stop: Stop, board: Board, outcomes: dict[int, Outcome]) -> Course[None]:
+class Reader:
+    """Reads a data set once for all runs that ask for it."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Data] = {}
+
+    def __call__(self, section: dict[str, Any]) -> Data:
+        key = json.dumps(section, sort_keys=True)
+        if key not in self._known:
+            self._known[key] = build.read_data(section)
+        return self._known[key]
+
+
+def course(job: Job, stop: Stop, board: Board, outcomes: dict[int, Outcome], read: Reader) -> Course[None]:
     """Bring the run of one job to its end, wherever it stands, as `run_job` does."""
     folder, started = Path(job.folder), time.perf_counter()
     board.started(job)
@@ -49,7 +64,7 @@ def course(job: Job, stop: Stop, board: Board, outcomes: dict[int, Outcome]) -> 
         registry.load_plugins(job.plugins)
         folder.mkdir(parents=True, exist_ok=True)
         if not is_complete(folder):
-            yield from train_or_resume(folder, job, stop)
+            yield from train_or_resume(folder, job, stop, read)
     except Interrupted:
         raise
     except Exception as fault:
@@ -58,12 +73,13 @@ def course(job: Job, stop: Stop, board: Board, outcomes: dict[int, Outcome]) -> 
     board.ended(job, outcomes[job.number])
 
 
-def train_or_resume(folder: Path, job: Job, stop: Stop) -> Course[Any]:
+def train_or_resume(folder: Path, job: Job, stop: Stop, read: Reader) -> Course[Any]:
     quiet, saved = ProgressDisplay(lines=False), folder / "config.yaml"
     with RunDirectory(folder) as directory:
         if (folder / "environment.json").is_file() and saved.is_file():
-            return (yield from session.resumed_course(directory, configs.load_saved(saved), job.argv, stop, quiet))
-        return (yield from session.new_course(directory, job.config, job.argv, stop, quiet))
+            config = configs.load_saved(saved)
+            return (yield from session.resumed_course(directory, config, job.argv, stop, quiet, read))
+        return (yield from session.new_course(directory, job.config, job.argv, stop, quiet, read))
 
 
 def groups(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -78,7 +78,7 @@ def test_a_signal_stops_all_with_checkpoints_that_each_goes_on_from(start, noteb
     for number in range(2):
         notes, run, way = joined[number]
         joined[number] = Signalling(), run, partial(way.func, *way.args[:5], stop)
-    with pytest.raises(Interrupted, match="stopped by signal 15 at step [56] of 12"):
+    with pytest.raises(Interrupted, match=r"stopped by signal 15 at step [56] of 12"):
         together((begin(notes, way) for notes, _, way in joined), room)
     for seed, (_, run, way) in enumerate(joined):
         found = load(checkpoints(way.args[1])[0])
