@@ -43,7 +43,6 @@ FREE_TO_CHANGE = (
     "name",
     "tags",
     "pictures",
-    "pictures",
 )
 SLOW = 5  # seconds of a save that are told
 LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length

@@ -56,7 +56,6 @@ class Top(NamedTuple):
     output_root: str
     run_dir: str | None
     pictures: Literal["auto", "always", "never"]
-    pictures: Literal["auto", "always", "never"]
 
 
 SECTIONS = {"training": Training, "checkpoint": Checkpoint, "decompose": Decompose}
