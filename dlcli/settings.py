@@ -21,6 +21,7 @@ class Training(NamedTuple):
     on_nonfinite: Literal["stop", "skip", "rollback"]
     evaluate_every: Count | Literal["auto"]
     log_every: Count
+    diagnostics: bool
     threads: Count | Literal["auto"]
     devices: Count
     rank_timeout: Positive

@@ -14,6 +14,7 @@ import numpy as np
 from dlcli.errors import Diverged, Interrupted
 from dlcli.protocols import Data
 from dlcli.training import checkpoint
+from dlcli.training.diagnostics import diagnose
 from dlcli.training.evaluate import Cut, pictures, risks
 from dlcli.training.run import Run
 from dlcli.training.saving import Flushed, Saver
@@ -173,6 +174,8 @@ def measure(run: Run, journal: Journal, console: Console, stop: Stop) -> bool:
     console.evaluated(state.step, epoch(run), values)
     for name, pixels in shown.items():
         journal.image(name, pixels, state.step)
+    for name, value in (diagnose(run) if run.training.diagnostics else {}).items():
+        journal.scalar(name, value, state.step)
     risk = values.get("risk/validation/loss")
     if risk is None:
         return False

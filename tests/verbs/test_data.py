@@ -37,7 +37,10 @@ def test_info_describes_the_columns_of_a_table(dlcli, tmp_path):
     assert "duplicates  0 within train, 0 of test stand in train" in answer.out
 
 
-@pytest.mark.parametrize("name", ["two_moons", "noisy_sine", "text", "adding", "iris", "diabetes"])
+LATER = [pytest.param(name, marks=pytest.mark.slow) for name in ("two_moons", "adding", "diabetes")]
+
+
+@pytest.mark.parametrize("name", ["noisy_sine", "text", "iris", *LATER])
 def test_every_kind_has_a_picture(dlcli, tmp_path, name):
     answer = dlcli("data", "info", name)
     assert answer.code == 0 and (tmp_path / "outputs" / "data" / f"{name}.png").stat().st_size > 5000, answer.err
