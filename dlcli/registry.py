@@ -14,12 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 PACKAGE = Path(__file__).parent
 FOLDERS = {
@@ -162,6 +164,9 @@ def load_plugins(modules: Sequence[str]) -> None:
 
 
 def load_installed() -> None:
+    """Add what installed plugins register, as far as their text tells; they are imported when something is built."""
+    from importlib.metadata import entry_points  # a parser of mail comes with it, thirty milliseconds
+
     for point in entry_points(group="dlcli.plugins"):
         _add(_installed(point), point.value)
 
