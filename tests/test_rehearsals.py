@@ -24,6 +24,6 @@ def test_a_run_that_is_its_own_reference_is_noticed(monkeypatch):
 
 
 def test_classes_that_are_not_nested_in_the_ledger_are_noticed(monkeypatch):
-    monkeypatch.setattr(pool, "narrower_classes", lambda *_: iter(()))
+    monkeypatch.setattr(pool, "nested_classes", lambda *_: iter(()))
     passed, _ = rehearsals.nested_classes_through_the_program(np.random.default_rng(5))
     assert not passed

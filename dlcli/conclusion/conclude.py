@@ -8,7 +8,7 @@ from typing import Any
 
 from dlcli import build
 from dlcli.conclusion.effort import worth_a_bootstrap
-from dlcli.conclusion.evaluation import evaluate_splits, keep_rows, refuse_nonfinite, risk_estimates
+from dlcli.conclusion.evaluation import evaluate_splits, float64_difference, keep_rows, refuse_nonfinite, risk_estimates
 from dlcli.conclusion.exhibit import exhibit
 from dlcli.conclusion.ladder import climb
 from dlcli.conclusion.pool import Pool
@@ -27,6 +27,7 @@ from dlcli.training.run import Run
 from dlcli.training.tracker import Tracker
 
 Config = dict[str, Any]
+PRECISE = 1e-5  # difference of a risk to that in float64, relative to 1 + |L|, that needs no word
 
 
 def conclude(
@@ -40,6 +41,7 @@ def conclude(
         evaluated = evaluate_splits(run, stopped)
         refuse_nonfinite(evaluated)
         keep_rows(directory, evaluated)
+        difference = float64_difference(run)
     bootstrap = worth_a_bootstrap(run, config["decompose"]["budget"])
     with spending(run, "decomposition"):
         pool = Pool(run, config, keys(run, config))
@@ -60,6 +62,7 @@ def conclude(
                 "step": run.state.step,
                 "sha256": ladder.rungs[0].sha256,
             },
+            "float64_difference": difference,
             "best": run.state.best and {"step": run.state.best[0], "validation_loss": run.state.best[1]},
         },
         data=run.data.facts,
@@ -73,7 +76,7 @@ def conclude(
         decomposition={name: record.to_json(part) for name, part in parts.items()},
         diagnosis=diagnosis(run.task, parts, risks),
         timing=run.state.seconds,
-        warnings=warnings(run, pool),
+        warnings=[*warnings(run, pool), *imprecision(difference, risks)],
     )
     with spending(run, "tracking"):
         exhibit(run, config, tracker, evaluated.decisions, summary)
@@ -116,6 +119,14 @@ def warnings(run: Run, pool: Pool) -> list[dict[str, str]]:
         )
         found.append({"code": "rollbacks", "text": text})
     return found + ([{"code": "ledger", "text": f"no other runs were asked: {pool.fault}"}] if pool.fault else [])
+
+
+def imprecision(difference: float | None, risks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Whether the risks depend on the number format they were computed in."""
+    if difference is None or difference <= PRECISE * (1 + abs(risks["train"]["loss"]["value"])):
+        return []
+    text = f"the train loss moves by {difference:.1e} if it is computed in float64: smaller differences mean nothing"
+    return [{"code": "imprecise", "text": text}]
 
 
 def keys(run: Run, config: Config) -> dict[str, str]:

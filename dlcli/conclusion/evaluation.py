@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlcli.decomposition import record
 from dlcli.decomposition.decompose import Decomposition
 from dlcli.decomposition.intervals import Estimate, Sampling, sampled, whole
 from dlcli.errors import Diverged
-from dlcli.protocols import Metric, Task
+from dlcli.protocols import Batch, Metric, Task
 from dlcli.training.directory import RunDirectory
-from dlcli.training.evaluate import evaluate, evaluate_afterwards, evaluate_real, never
+from dlcli.training.evaluate import CHUNK, evaluate, evaluate_afterwards, evaluate_real, never
+from dlcli.training.polish import widened
+from dlcli.training.randomness import FixedNoise
+from dlcli.training.references import copy_of
 from dlcli.training.run import Run
 
 DECOMPOSED = ("loss", "error")
@@ -49,6 +52,23 @@ def evaluate_splits(run: Run, stopped: Callable[[], bool] = never) -> Evaluated:
     if run.task.drawn:
         rows["real"] = evaluate_real(run.task, run.data.train, run.data.test)
     return Evaluated(rows, torch.cat(decisions).numpy() if decisions else None, again)
+
+
+@torch.inference_mode()
+def float64_difference(run: Run) -> float | None:
+    """How far the mean loss of up to 1000 training examples moves where all is computed in float64; None where there is
+    no loss, where it is random, or where the device has no float64.
+    """
+    if "loss" not in run.task.metrics or run.task.random or run.device.type == "mps":
+        return None
+    size = max(1, CHUNK // run.task.spec.shape[0]) if run.task.spec.causal else CHUNK
+    model, batch = copy_of(run.model), run.data.train.batch(slice(size))
+
+    def mean(model: nn.Module, batch: Batch) -> float:
+        prediction = run.task.predict(model, batch, FixedNoise(0, len(batch.inputs), run.device))
+        return run.task.metrics["loss"].rows(prediction, batch).double().mean().item()
+
+    return abs(mean(model, batch) - mean(model.double(), widened(batch)))
 
 
 def refuse_nonfinite(evaluated: Evaluated) -> None:

@@ -28,7 +28,7 @@ class Supervised(NamedTuple):
         return model.head
 
     def architecture(self, model: nn.Module) -> Architecture:
-        return model.architecture
+        return Architecture() if model.head is None else model.architecture
 
     def bounds(self, model: nn.Module, train: Split) -> tuple[Bound, ...]:
         return ()

@@ -269,11 +269,20 @@ def test_circumstances_are_told(dlcli, part_of, tmp_path):
     """One pass, duplicates across splits (trap 19), and a validation split that holds test examples (trap 14)."""
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(200, 3)), generator.integers(2, size=200)
-    splits = {"x": x[:100], "y": y[:100], "x_val": x[90:150], "y_val": y[90:150], "x_test": x[140:], "y_test": y[140:]}
+    again = np.r_[140:200, 0:5]  # five examples of the training set
+    splits = {
+        "x": x[:100],
+        "y": y[:100],
+        "x_val": x[90:150],
+        "y_val": y[90:150],
+        "x_test": x[again],
+        "y_test": y[again],
+    }
     np.savez(tmp_path / "own.npz", **splits)
     own = ("dataset=npz", f"dataset.path={tmp_path / 'own.npz'}", "training.epochs=1")
     found = part_of(dlcli("train", *own, "schedule=plateau"))
-    assert {"one_pass", "selection_contaminated"} <= codes(found)
+    assert {"one_pass", "selection_contaminated", "duplicates_across_splits"} <= codes(found)
+    assert "5 test inputs stand in the training set too" in json.dumps(found["warnings"])
     assert "10 test inputs stand in the validation split, which chose" in json.dumps(found["warnings"])
     assert "one_pass" not in codes(part_of(dlcli("train", *own, "training.epochs=2")))
 

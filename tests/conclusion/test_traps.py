@@ -1,0 +1,115 @@
+"""Traps that give plausible but wrong numbers, each sprung through the command line."""
+
+import signal
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from dlcli import config
+from dlcli.build import build
+from dlcli.conclusion import evaluation
+from dlcli.conclusion.conclude import keys
+from dlcli.training import loop
+
+NOISY = ("dataset=iris", "dataset.label_noise=0.3", "dataset.validation_fraction=0", "model=linear")
+
+
+def keys_of(*words):
+    settings = config.load_checked(words)
+    return keys(build(settings), settings)
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ("data", "dataset.seed=1"),  # other labels are redrawn
+        ("data", "dataset.label_noise=0.2"),
+        ("data", "dataset.train_fraction=0.9"),
+        ("data", "dataset.standardize=none"),  # the pipeline belongs to the training set
+        ("class", "model.depth=1"),
+        ("loss", "task.loss=squared_error"),
+        (None, "seed=1"),
+        (None, "optimizer.lr=0.1"),
+        (None, "training.average=0.9"),
+    ],
+)
+def test_what_other_runs_have_reached_counts_for_equal_keys_only(changed, word):
+    """Trap 7."""
+    before, after = keys_of(*NOISY), keys_of(*NOISY, word)
+    assert {name for name in before if before[name] != after[name]} == ({changed} if changed else set())
+
+
+def test_regularizers_leave_the_class_and_normalization_and_sizes_do_not():
+    """Trap 7: F is the architecture alone."""
+    network = ("dataset=iris", "model=mlp")
+    plain = keys_of(*network)
+    assert keys_of(*network, "model.dropout=0.5") == plain
+    for word in ("normalization=batch", "model.width=7", "model.activation=tanh"):
+        assert keys_of(*network, word)["class"] != plain["class"]
+
+
+def test_the_test_risk_is_told_under_the_label_noise_of_the_training_set_too(dlcli, summary_of):
+    """Trap 13. A redrawn label is wrong by chance: (1 - noise) error + noise (C - 1) / C; the loss by the weights."""
+    answer = dlcli("train", *NOISY, "training.epochs=5")
+    parts = summary_of(answer.run_dir)["decomposition"]
+    clean = parts["error"]["test"]["value"]
+    assert parts["error"]["test"]["matched_noise_value"] == pytest.approx(0.7 * clean + 0.3 * 2 / 3, abs=1e-6)
+    newest = max((answer.run_dir / "checkpoints").iterdir())
+    saved = {name: part.double() for name, part in safetensors.torch.load_file(newest / "model.safetensors").items()}
+    inputs, targets = build(config.load_saved(answer.run_dir / "config.yaml")).data.test.batch(slice(None))
+    losses = -torch.log_softmax(inputs.double() @ saved["head.weight"].T + saved["head.bias"], 1)
+    expected = 0.7 * losses[torch.arange(len(targets)), targets].mean() + 0.3 * losses.mean()
+    assert parts["loss"]["test"]["matched_noise_value"] == pytest.approx(expected.item(), abs=1e-6)
+    assert "label_noise_shift" in {warning["code"] for warning in parts["loss"]["warnings"]}
+
+
+def test_risks_are_held_against_float64(dlcli, summary_of, monkeypatch):
+    """Trap 16: an evaluation in coarse numbers is told, and the honest one is not."""
+    short = ("train", "dataset=iris", "training.epochs=2")
+    honest = summary_of(dlcli(*short).run_dir)
+    assert 0 <= honest["run"]["float64_difference"] < 1e-6
+    assert "imprecise" not in {warning["code"] for warning in honest["warnings"]}
+    original = evaluation.copy_of
+
+    def rounded(model):
+        twin = original(model)
+        for weights in twin.parameters():
+            weights.data = (16 * weights.data).round() / 16
+        exact, twin.double = original(model).double(), lambda: exact
+        return twin
+
+    monkeypatch.setattr(evaluation, "copy_of", rounded)
+    found = summary_of(dlcli(*short).run_dir)
+    assert found["run"]["float64_difference"] > 1e-4
+    assert "imprecise" in {warning["code"] for warning in found["warnings"]}
+
+
+def test_a_schedule_that_was_stopped_early_has_no_terms(dlcli, monkeypatch):
+    """Trap 29: its learning rate has not come down; whoever wants them must let it end."""
+    original = loop.take_step
+
+    def take_step(run):
+        if run.state.step == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return original(run)
+
+    monkeypatch.setattr(loop, "take_step", take_step)
+    stopped = dlcli("train", "dataset=iris", "training.epochs=2")
+    assert stopped.code == 143 and not (stopped.run_dir / "summary.json").exists()
+    again = dlcli("decompose", str(stopped.run_dir))
+    assert again.code == 2 and "there is no final model yet" in again.err
+
+
+def test_every_number_of_the_terms_can_be_had_from_the_rows_again(dlcli, summary_of):
+    """Traps 3, 4 and 21: n, means and intervals, from losses/*.npy alone."""
+    answer = dlcli("train", "dataset=iris", "training.epochs=5", "training.batch_size=32", "decompose.budget=standard")
+    part = summary_of(answer.run_dir)["decomposition"]["loss"]
+    rows = {split: np.load(answer.run_dir / "losses" / f"{split}_loss.npy") for split in ("train", "test")}
+    assert {split: len(values) for split, values in rows.items()} == {"train": 108, "test": 30}
+    assert part["generalization"]["value"] == pytest.approx(rows["test"].mean() - rows["train"].mean(), abs=1e-12)
+    assert part["test"]["method"] == "BCa bootstrap"
+    low, high = part["approx_train"]["interval"]
+    ends = [rows["train"].mean() - high, rows["train"].mean() - low]
+    assert part["optimization"]["interval"] == pytest.approx(ends, abs=1e-12)
