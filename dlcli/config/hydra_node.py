@@ -20,6 +20,8 @@ TARGETS = {
     "launcher": {
         "hydra_plugins.dlcli.SerialLauncher",
         "hydra_plugins.dlcli.process.ProcessLauncher",
+        "hydra_plugins.dlcli.ray.RayLauncher",
+        "hydra_plugins.dlcli.slurm.SlurmLauncher",
         "hydra_plugins.dlcli.ensemble.EnsembleLauncher",
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
         "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",

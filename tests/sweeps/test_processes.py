@@ -12,29 +12,10 @@ import safetensors.torch
 import torch
 
 from dlcli.sweeps.processes import reason
+from tests.sweeps.faulty import FAULTY
 
 QUICK = ("dataset=digits", "model.width=16", "training.epochs=2", "decompose.budget=none", "training.threads=1")
 PARALLEL = ("train", "-m", "hydra/launcher=process", "hydra.launcher.slots=2")
-FAULTY = """
-import os, signal
-from pathlib import Path
-from typing import Literal
-import torch
-from dlcli.registry import register
-
-@register("initialization", "faulty")
-def faulty(*, deed: Literal["none", "raise", "kill", "exhaust"]):
-    \"\"\"Meets a fault where the model is built, until there is a file `cured`.\"\"\"
-    def act(model):
-        if deed == "none" or Path("cured").exists():
-            return
-        if deed == "raise":
-            raise RuntimeError("a bug of the user")
-        if deed == "exhaust":
-            torch.empty(10**14)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return act
-"""
 
 
 @pytest.fixture
