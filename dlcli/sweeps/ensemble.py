@@ -32,6 +32,7 @@ FIXED = ("model", "task", "normalization")
 def carry_out(jobs: Sequence[Job], root: Path, total: int) -> list[Outcome]:
     """Their outcomes, in the order of the jobs. Raises Interrupted after a signal, with a checkpoint of each run."""
     outcomes: dict[int, Outcome] = {}
+    registry.load_plugins(jobs[0].plugins)
     with Stop() as stop, Board(jobs, total) as board:
         try:
             for group in groups(jobs):
@@ -61,7 +62,6 @@ def course(job: Job, stop: Stop, board: Board, outcomes: dict[int, Outcome], rea
     board.started(job)
     outcome = Outcome(folder.name, "done", 0.0)
     try:
-        registry.load_plugins(job.plugins)
         folder.mkdir(parents=True, exist_ok=True)
         if not is_complete(folder):
             yield from train_or_resume(folder, job, stop, read)
