@@ -37,6 +37,7 @@ FREE_TO_CHANGE = (
     "decompose.",
     "checkpoint.",
     "training.log_every",
+    "training.diagnostics",
     "training.threads",
     "training.devices",
     "training.rank_timeout",

@@ -29,6 +29,9 @@ def modules_after(tmp_path, *words):
         ["train", "--cfg", "job"],
         ["report", "nowhere"],
         ["resume", "nowhere"],
+        ["runs", "nowhere"],
+        ["predict", "nowhere", "new.csv"],
+        ["init", "project"],
     ],
     ids=" ".join,
 )
