@@ -11,14 +11,15 @@ BATCH = {"mlp": 128, "lenet": 128, "lstm": 128, "transformer": 12}
 
 
 class TiedScores(layers.Layer):
-    """Embeddings that are the last layer as well."""
+    """Embeddings of tokens and places; those of the tokens are the last layer as well."""
 
-    def __init__(self, tokens, width):
+    def __init__(self, tokens, width, window):
         super().__init__()
-        self.table = layers.Embedding(tokens, width)
+        self.table, self.places = layers.Embedding(tokens, width), layers.Embedding(window, width)
+        self.order = np.arange(window)
 
     def call(self, tokens):
-        return self.table(tokens)
+        return self.table(tokens) + self.places(self.order)
 
     def scores(self, x):
         return keras.ops.matmul(x, keras.ops.transpose(self.table.embeddings))
@@ -26,9 +27,8 @@ class TiedScores(layers.Layer):
 
 def decoder(tokens, width=128, depth=4, window=64):
     inputs = keras.Input((window,), dtype="int32")
-    tied = TiedScores(tokens, width)
-    places = layers.Embedding(window, width)(keras.ops.arange(window))
-    x = tied(inputs) + places
+    tied = TiedScores(tokens, width, window)
+    x = tied(inputs)
     for _ in range(depth):
         normed = layers.LayerNormalization(center=False)(x)
         attention = layers.MultiHeadAttention(4, width // 4, use_bias=False)
