@@ -58,7 +58,8 @@ def register(group: str, name: str, **meant_for: str | tuple[str, ...]) -> Calla
     """Make the decorated factory buildable as `group=name`; its keyword-only parameters are the settings.
 
     meant_for: literals that say what a model goes with: `normalization` is what normalization=auto gives it, `tasks`
-    are the ones it is made for, the usual one first; a model without `tasks` predicts targets.
+    are the ones it is made for, the usual one first; a model without `tasks` predicts targets. Of an optimizer
+    `gradient="exact"` says that it cannot work with clipped ones.
     """
     assert group in FOLDERS, f"unknown group {group!r}; groups: {', '.join(FOLDERS)}"
 

@@ -204,6 +204,21 @@ def _check_together(config: dict[str, Any]) -> Iterator[Problem]:
     if type(batch) is int and type(parts) is int and parts > batch > 0:
         hint = f"training.accumulate is at most training.batch_size, {batch}"
         yield Problem(f"training.accumulate={parts} cuts a batch of {batch} into more parts than it has", hint)
+    yield from _check_fit(config, training)
+
+
+def _check_fit(config: dict[str, Any], training: dict[str, Any]) -> Iterator[Problem]:
+    """Settings of `training` that a chosen component cannot serve."""
+    optimizer, model = config.get("optimizer"), config.get("model")
+    if isinstance(optimizer, dict) and training.get("clip_norm") is not None:
+        entry = registry.catalogue("optimizer").get(optimizer.get("name"))
+        if entry is not None and entry.meant_for.get("gradient") == "exact":
+            message = f"optimizer={entry.name} searches along exact gradients: training.clip_norm would mislead it"
+            yield Problem(message, "training.clip_norm=null, or another optimizer")
+    batch, pack = training.get("batch_size"), model.get("pack") if isinstance(model, dict) else None
+    if type(batch) is int and type(pack) is int and pack > batch > 0:
+        message = f"training.batch_size={batch} is less than one pack of model.pack={pack} examples"
+        yield Problem(message, f"training.batch_size is {pack} at least; a multiple of it wastes no example")
 
 
 def _no_section(name: str, value: Any, there: bool, places: Places) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ HYDRA_HINTS = {
     "hydra.searchpath": "--config-dir DIR adds a folder of configs",
 }
 MAX_JOBS = 10_000
+GROUPED = re.compile(r"[+-]?\d[\d.]*_[\d_.]*([eE][+-]?\d+)?")  # 1_000, which Python and YAML 1.1 take for 1000
+SEPARATORS = re.compile(r"[\s,:()\[\]{}]+")
 
 
 class Override(NamedTuple):
@@ -79,6 +82,11 @@ def _parse(text: str) -> Override:
         raise UsageError(
             f"override {key}: interpolation with a resolver",
             "only references to keys of the config, such as '${training.epochs}'",
+        )
+    if grouped := next(filter(GROUPED.fullmatch, SEPARATORS.split(text.partition("=")[2])), None):
+        raise UsageError(
+            f"override {key}: {grouped} reads as a number",
+            f"write {grouped.replace('_', '')}, or quote it for the text",
         )
     if parsed.package is not None:
         raise UsageError(f"override {text!r} moves a group with @", f"write {key}=... without @{parsed.package}")

@@ -84,7 +84,8 @@ def _zip(path: Path, handle: BinaryIO) -> Iterator[tuple[str, bytes]]:
             if (entry.external_attr >> 28) not in (0, 0o10):  # the type bits of st_mode: none, or a regular file
                 raise DataError(f"{quote(path, 60)}: member {quote(entry.filename, 60)} is no regular file", AGAIN)
             _check_size(path, entry.filename, entry.file_size)
-            yield entry.filename, archive.read(entry)
+            with archive.open(entry) as member:  # `archive.read` unpacks all there is, whatever was declared
+                yield entry.filename, member.read(entry.file_size)
 
 
 def _check_size(path: Path, name: str, size: int) -> None:

@@ -15,7 +15,7 @@ from dlcli.registry import register
 from dlcli.schema import Count, NonNegative, Positive
 
 
-@register("optimizer", "lbfgs")
+@register("optimizer", "lbfgs", gradient="exact")
 class Lbfgs:
     """L-BFGS on the full training set, with a strong Wolfe line search (Liu and Nocedal 1989).
 

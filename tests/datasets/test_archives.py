@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -153,3 +154,17 @@ def test_an_archive_of_another_kind_is_damaged(tmp_path):
         path.write_text("<html>404</html>" * 100)
         with pytest.raises(DataError, match="is damaged"):
             list(members(path))
+
+
+def test_a_zip_that_declares_too_little_is_not_unpacked_to_find_out(tmp_path):
+    """The size of a member is written twice; a bomb may lie about both."""
+    path, size = tmp_path / "a.zip", 200 << 20
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(size))
+    path.write_bytes(path.read_bytes().replace(size.to_bytes(4, "little"), (100).to_bytes(4, "little")))
+    tracemalloc.start()
+    with pytest.raises(DataError):
+        list(members(path))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 << 20

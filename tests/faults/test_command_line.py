@@ -31,6 +31,13 @@ WORDS = {
     "infinite": (["optimizer.lr=.inf"], "optimizer.lr"),
     "a clock": (["training.epochs=12:30"], "training.epochs"),
     "leading zero": (["training.epochs=012"], "training.epochs"),
+    "grouped digits": (["training.epochs=1_000"], "1_000", "write 1000"),
+    "grouped digits in a sweep": (["-m", "training.steps=100,1_000"], "1_000", "write 1000"),
+    "clipping for a line search": (["optimizer=lbfgs", "training.clip_norm=1"], "training.clip_norm"),
+    "batch below a pack": (
+        ["dataset=gaussian_ring", "model=gan", "model.pack=8", "training.batch_size=4"],
+        "model.pack=8",
+    ),
     "list for a number": (["training.epochs=[1,2]"], "training.epochs"),
     "two lengths": (["training.epochs=1", "training.steps=1"], "training."),
     # A9, A10, A11: what would run code or tell secrets
