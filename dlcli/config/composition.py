@@ -72,7 +72,7 @@ class Loader(ConfigLoaderImpl):
         self.saved = saved
         self.composed: dict[tuple[str, ...], _Files] = {}
         self.job_folders: dict[tuple[str, ...], str] = {}  # overrides of a sweep's job -> name of its folder
-        self.looked_at: dict[tuple[str, ...], DictConfig] = {}
+        self.checked: dict[tuple[str, ...], dict[str, Any]] = {}  # likewise -> its config, for launchers of dlcli
 
     def options(self, group: str) -> list[str]:
         return sorted({*folders.options(group, self.folders), *self._stored(group)})
@@ -116,13 +116,10 @@ class Loader(ConfigLoaderImpl):
         return node
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """The config of one job of a sweep. Hydra's sweeper asks whether it can be had, then a launcher."""
-        if tuple(sweep_overrides) in self.looked_at:
-            return self.looked_at.pop(tuple(sweep_overrides))
+        """The config of one job of a sweep; Hydra's launchers call this."""
         config = self.compose_whole([*master_config.hydra.overrides.hydra, *sweep_overrides])
         folder = self.job_folders.get(tuple(sweep_overrides), ".")
         hydra_node.prepare(config, OmegaConf.select(master_config, "hydra.sweep.dir"), folder)
-        self.looked_at[tuple(sweep_overrides)] = config
         return config
 
     def _stored(self, group: str) -> list[str]:

@@ -59,6 +59,7 @@ def open_sweep(texts: Sequence[str], config_dir: Path | None, saved: dict[str, A
     names = _folders([[text for text in job.overrides if text.partition("=")[0] in swept] for job in jobs])
     jobs = [job._replace(folder=name) for job, name in zip(jobs, names, strict=True)]
     loader.job_folders.update((job.overrides, job.folder) for job in jobs)
+    loader.checked.update((job.overrides, job.config) for job in jobs)
     return Sweep(loader, master, arguments, jobs)
 
 

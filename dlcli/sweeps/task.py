@@ -23,7 +23,7 @@ class SweepTask(NamedTuple):
     def __call__(self, config: Any) -> sweeps.Outcome:
         """Carry the job out here. Launchers of dlcli that run several at once take `job` and `dispatch` instead."""
         node = HydraConfig.get()
-        job = self.job(config, node)
+        job = self.job(node.job.num + 1, node.sweep.subdir, configs.plain_checked(config))
         try:
             outcome = sweeps.run_job(job)
         except Interrupted as fault:
@@ -31,9 +31,8 @@ class SweepTask(NamedTuple):
         print(sweeps.line(job.number, self.total, outcome, Path(job.folder)), flush=True)
         return outcome
 
-    def job(self, config: Any, node: Any) -> sweeps.Job:
-        """config: of the job, as Hydra composed it; node: `hydra` of it."""
-        folder, checked = self.root / node.sweep.subdir, configs.plain_checked(config)
-        if checked["pictures"] == "auto":  # they take seconds, and the page of the sweep has those of all runs
-            checked["pictures"] = "never"
-        return sweeps.Job(node.job.num + 1, str(folder), checked, self.argv, self.plugins)
+    def job(self, number: int, folder: str, config: dict[str, Any]) -> sweeps.Job:
+        """number: from 1; folder: its name; config: checked."""
+        if config["pictures"] == "auto":  # they take seconds, and the page of the sweep has those of all runs
+            config = config | {"pictures": "never"}
+        return sweeps.Job(number, str(self.root / folder), config, self.argv, self.plugins)

@@ -8,6 +8,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from dlcli import config as configs
+
 
 class ParallelLauncher(Launcher):
     """Launchers say by `place(jobs)` where jobs run (see dlcli/sweeps/dispatch.py); how they fare is the same there."""
@@ -27,10 +29,14 @@ class ParallelLauncher(Launcher):
         return dispatch(jobs, self.place(jobs), self.sweep.root, total)
 
     def job(self, number: int, overrides: list[str]) -> Any:
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        loader, known = self.hydra_context.config_loader, tuple(overrides)
+        if known in loader.checked:
+            return self.sweep.job(number + 1, loader.job_folders[known], loader.checked[known])
+        config = loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
-        return self.sweep.job(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), config.hydra)
+        own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        return self.sweep.job(number + 1, config.hydra.sweep.subdir, configs.plain_checked(own))
 
 
 def returned(overrides: list[str], outcome: Any) -> JobReturn:
