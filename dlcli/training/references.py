@@ -76,6 +76,14 @@ def continue_training(
     mode, so no dropout and frozen running statistics (they are part of the member), no augmentation, no smoothing, no
     decay of the weights; the learning rate falls to zero as a cosine.
     """
+    reference = reference_run(model, run, optimizer, steps)
+    while reference.state.step < steps and not stopped():
+        take_step(reference)
+        reference.state.step += 1
+
+
+def reference_run(model: nn.Module, run: Run, optimizer: Optimizer, steps: int) -> Run:
+    """What `continue_training` trains."""
 
     def cosine(progress: Progress) -> float:
         return 0.5 * (1 + math.cos(math.pi * progress.step / progress.steps))
@@ -85,7 +93,7 @@ def continue_training(
         Phase("reference", "", risk_of(run.task)), parameters, optimizer, optimizer.init(parameters), cosine
     )
     seed = stream(run.seed, "reference")
-    reference = replace(
+    return replace(
         run,
         seed=seed,
         model=model,
@@ -96,6 +104,3 @@ def continue_training(
         training=run.training._replace(precision="fp32", clip_norm=None),
         state=State(),
     )
-    while reference.state.step < steps and not stopped():
-        take_step(reference)
-        reference.state.step += 1

@@ -6,9 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
+from torch import nn
+
+from dlcli.protocols import Optimizer
 from dlcli.training.ensemble import Stack, agrees, can_stack, shape
-from dlcli.training.loop import Course, Leg, advance
+from dlcli.training.loop import Course, Leg, advance, gather
+from dlcli.training.references import reference_run
+from dlcli.training.room import room
 from dlcli.training.run import Run
+from dlcli.training.signals import Stop
+from dlcli.training.step import take_step
 
 T = TypeVar("T")
 
@@ -112,6 +119,25 @@ def arrange(members: Sequence[Member], stacked: dict[Member, bool]) -> list[Grou
         else:
             groups += [Group([member]) for member in some]
     return groups
+
+
+def continue_together(
+    models: Sequence[nn.Module], run: Run, rule: Callable[[], Optimizer], steps: int, stopped: Callable[[], bool]
+) -> None:
+    """`continue_training` of several models of one shape, which restarts are, as one program where that pays."""
+    references = [reference_run(model, run, rule(), steps) for model in models]
+    size = max(1, room(references[0])) if references else 1
+    for start in range(0, len(references), size):
+        some = references[start : start + size]
+        stack = Stack(some) if len(some) > 1 else None
+        if stack is None or not agrees(stack):
+            for reference in some:
+                while reference.state.step < steps and not stopped():
+                    gather(reference, take_step(reference))
+            continue
+        while some[0].state.step < steps and not stopped():
+            for fault in stack.advance(1, Stop()).values():
+                raise fault
 
 
 def share_data(runs: Sequence[Run]) -> None:

@@ -5,11 +5,13 @@ from functools import partial
 import pytest
 import torch
 
+from dlcli.build import reference_optimizer
 from dlcli.errors import Diverged, Interrupted
 from dlcli.training.checkpoint import checkpoints, load
 from dlcli.training.loop import course, fit
+from dlcli.training.references import continue_training
 from dlcli.training.signals import Stop
-from dlcli.training.together import together
+from dlcli.training.together import continue_together, together
 
 
 @pytest.fixture
@@ -89,6 +91,17 @@ def test_a_signal_stops_all_with_checkpoints_that_each_goes_on_from(start, noteb
         notes, alone, other = single[seed]
         fit(alone, other.args[1], {}, notes, notes, Stop())
         torch.testing.assert_close(again.learners[0].parameters.weights, alone.learners[0].parameters.weights)
+
+
+def test_restarts_that_are_trained_together_end_where_each_ends_alone(make_run):
+    run = make_run(model=("mlp", {"width": 7, "dropout": 0.3}), normalization="batch")
+    joined, single = ([make_run(seed=seed, normalization="batch").model.eval() for seed in range(3)] for _ in range(2))
+    continue_together(joined, run, reference_optimizer, 9, lambda: False)
+    for model in single:
+        continue_training(model, run, reference_optimizer(), 9, lambda: False)
+    for found, expected in zip(joined, single, strict=True):
+        for name, tensor in expected.state_dict().items():
+            torch.testing.assert_close(found.state_dict()[name], tensor)
 
 
 def test_no_more_runs_are_under_way_than_there_is_room_for(start, notebook):
