@@ -171,6 +171,13 @@ class Architecture(NamedTuple):
     latents: int = 0  # an example is an affine map of so many standard normal numbers, and noise of one variance
 
 
+class Visit(NamedTuple):
+    """Which examples a batch has, and how often each was seen before."""
+
+    examples: Tensor | slice  # (batch,) indices into the training set
+    epoch: int
+
+
 class Task(Protocol):
     """What is predicted, what is minimized, and which loss defines the risk."""
 
@@ -253,7 +260,7 @@ class Progress(NamedTuple):
 
 
 Schedule = Callable[[Progress], float]  # -> factor on the learning rate
-Augmentation = Callable[["Tensor", Any], "Tensor"]  # (inputs, generator) -> inputs
+Augmentation = Callable[["Tensor", Any, "Visit"], "Tensor"]  # (inputs, generator, visit) -> inputs
 Initialization = Callable[["nn.Module"], None]  # draws from torch's default generator, in place
 
 

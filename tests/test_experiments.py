@@ -30,6 +30,11 @@ def test_an_experiment_takes_two_steps(dlcli, summary_of, name):
         if DATA is None:
             pytest.skip("DLCLI_DATA names no folder with fashion-mnist")
         overrides += [f"dataset.root={DATA}/fashion-mnist", "dataset.train_fraction=0.02"]
+    if name.startswith("cifar10"):
+        if DATA is None:
+            pytest.skip("DLCLI_DATA names no folder with images")
+        overrides += ["dataset=fashion_mnist", f"dataset.root={DATA}/fashion-mnist", "dataset.train_fraction=0.005"]
+        overrides += ["training.batch_size=60", "model.width=8", "dataset.test_fraction=0.01"]
     if name.startswith("shakespeare"):
         if DATA is None:
             pytest.skip("DLCLI_DATA names no folder with text/tinyshakespeare.txt")

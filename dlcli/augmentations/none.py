@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Generator, Tensor
 
-from dlcli.protocols import Augmentation
+from dlcli.protocols import Augmentation, Visit
 from dlcli.registry import register
 
 
@@ -12,7 +12,7 @@ from dlcli.registry import register
 def none() -> Augmentation:
     """The inputs as they are; nothing is drawn."""
 
-    def unchanged(inputs: Tensor, generator: Generator) -> Tensor:
+    def unchanged(inputs: Tensor, generator: Generator, visit: Visit) -> Tensor:
         return inputs
 
     return unchanged

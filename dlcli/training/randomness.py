@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dlcli.protocols import Visit
+
 BLOCK = 250  # examples whose evaluation noise is drawn together; a divisor of the chunks of an evaluation
 
 
@@ -101,3 +103,7 @@ class Batches:
                 order += self.examples * torch.randint(self.cuts, (1,), generator=generator)
             self._epoch, self._order = epoch, order.to(self.device)
         return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def visit(self, step: int) -> Visit:
+        """What an augmentation may know of the step with this number."""
+        return Visit(self.indices(step), step // self.epoch_steps)

@@ -15,7 +15,7 @@ from dlcli.training.faults import machine_faults
 from dlcli.training.loop import Course
 from dlcli.training.ranks import ALONE
 from dlcli.training.run import Run
-from dlcli.training.step import loss_and_gradients, micro_batches
+from dlcli.training.step import augmented, loss_and_gradients, micro_batches
 from dlcli.training.tracker import Tracker
 
 MOST_ROLLBACKS = 3
@@ -82,9 +82,7 @@ def fits(run: Run, parts: int) -> bool:
     whole = replace(run, training=run.training._replace(accumulate=1), ranks=ALONE)
     try:
         with machine_faults():
-            batch = run.data.train.batch(run.batches.indices(run.state.step))
-            if run.augment is not None:
-                batch = batch._replace(inputs=run.augment(batch.inputs, run.generator(0)))
+            batch = augmented(run, run.data.train.batch(run.batches.indices(run.state.step)))
             first, _ = next(micro_batches(batch, parts))
             for learner in run.learners:
                 loss_and_gradients(whole, learner, first, 0)

@@ -43,8 +43,9 @@ def augmented(run: Run, batch: Batch) -> Batch:
     """The batch of the step to come, as the run sees it."""
     if run.augment is None:
         return batch
-    generator = run.generator(stream(run.seed, "augmentation", run.state.step))
-    return batch._replace(inputs=run.augment(batch.inputs, generator))
+    step = run.state.step
+    generator, visit = run.generator(stream(run.seed, "augmentation", step)), run.batches.visit(step)
+    return batch._replace(inputs=run.augment(batch.inputs, generator, visit))
 
 
 def take_turn(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[float | Tensor, float | Tensor] | None:
