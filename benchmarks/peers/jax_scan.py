@@ -1,5 +1,7 @@
 """JAX by hand: the steps of a round in one compiled scan over batches of a resident array, optax for the update."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +18,8 @@ def matrix(key, rows, columns, scale=None):
 
 
 def dense(key, sizes):
-    keys = jax.random.split(key, len(sizes))
-    return [(matrix(k, a, b), jnp.zeros(b)) for k, a, b in zip(keys, sizes, sizes[1:])]
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [(matrix(k, a, b), jnp.zeros(b)) for k, (a, b) in zip(keys, pairwise(sizes), strict=True)]
 
 
 def layered(parameters, x):
@@ -70,7 +72,8 @@ def build(task, targets):
     if task == "lenet":
         keys = jax.random.split(key, 3)
         shapes = ((3, 3, 1, 6), (3, 3, 6, 16))
-        maps = [(jax.random.normal(k, s) * (2 / (9 * s[2])) ** 0.5, jnp.zeros(s[3])) for k, s in zip(keys, shapes)]
+        drawn = [jax.random.normal(key, shape) for key, shape in zip(keys[:2], shapes, strict=True)]
+        maps = [(kernel * (2 / (9 * kernel.shape[2])) ** 0.5, jnp.zeros(kernel.shape[3])) for kernel in drawn]
         return lenet, {"maps": maps, "dense": dense(keys[2], (784, 120, 84, 10))}
     if task == "lstm":
         keys = jax.random.split(key, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,7 +55,7 @@ class Decoder(nn.Module):
 def build(task: str, targets: Tensor) -> nn.Module:
     if task == "mlp":
         sizes = (784, 256, 256)
-        body = [part for a, b in zip(sizes, sizes[1:]) for part in (nn.Linear(a, b), nn.ReLU())]
+        body = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
         return nn.Sequential(*body, nn.Linear(256, 10))
     if task == "lenet":
         maps = [
