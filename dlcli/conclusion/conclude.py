@@ -9,6 +9,7 @@ from typing import Any
 from dlcli import build
 from dlcli.conclusion.effort import worth_a_bootstrap
 from dlcli.conclusion.evaluation import evaluate_splits, float64_difference, keep_rows, refuse_nonfinite, risk_estimates
+from dlcli.conclusion.exact import targets_of
 from dlcli.conclusion.exhibit import exhibit
 from dlcli.conclusion.ladder import climb
 from dlcli.conclusion.pool import Pool
@@ -27,6 +28,7 @@ from dlcli.training.run import Run
 from dlcli.training.tracker import Tracker
 
 Config = dict[str, Any]
+HOPELESS = 100  # times the loss of the best constant prediction
 PRECISE = 1e-5  # difference of a risk to that in float64, relative to 1 + |L|, that needs no word
 
 
@@ -76,7 +78,7 @@ def conclude(
         decomposition={name: record.to_json(part) for name, part in parts.items()},
         diagnosis=diagnosis(run.task, parts, risks),
         timing=run.state.seconds,
-        warnings=[*warnings(run, pool), *imprecision(difference, risks)],
+        warnings=[*warnings(run, pool), *divergence(run, risks), *imprecision(difference, risks)],
     )
     with spending(run, "tracking"):
         exhibit(run, config, tracker, evaluated.decisions, summary)
@@ -119,6 +121,19 @@ def warnings(run: Run, pool: Pool) -> list[dict[str, str]]:
         )
         found.append({"code": "rollbacks", "text": text})
     return found + ([{"code": "ledger", "text": f"no other runs were asked: {pool.fault}"}] if pool.fault else [])
+
+
+def divergence(run: Run, risks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Whether the weights are far worse than none at all, though every number on the way was finite."""
+    loss = run.task.metrics.get("loss")
+    constant = loss and loss.constant_risk(targets_of(run))
+    if not constant or risks["train"]["loss"]["value"] <= HOPELESS * constant:
+        return []
+    text = (
+        f"training diverged: the train loss is {risks['train']['loss']['value'] / constant:.0f} times that of the best "
+        "constant prediction; try a lower optimizer.lr or training.clip_norm=1"
+    )
+    return [{"code": "diverged", "text": text}]
 
 
 def imprecision(difference: float | None, risks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
