@@ -31,4 +31,4 @@ def test_search_path_and_plugins_are_shown(here, write):
     write("name: sgd\n", "optimizer/mine.yaml")
     lines = config.info("searchpath", None).splitlines()
     assert lines[1].split() == ["yours", f"guarded://{here / 'conf'}"] and lines[2].split()[0] == "dlcli"
-    assert "hydra/launcher: basic, serial\n" in config.info("plugins", None)
+    assert "hydra/launcher: basic, ensemble, process, ray, serial, slurm\n" in config.info("plugins", None)
