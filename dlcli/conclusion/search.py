@@ -16,6 +16,7 @@ from dlcli.training.polish import polish
 from dlcli.training.randomness import stream
 from dlcli.training.references import Witness, continue_training, copy_of, witness
 from dlcli.training.run import Run
+from dlcli.training.together import continue_together
 
 Config = dict[str, Any]
 FEWEST = 20  # evaluations with which a polish is worth its name
@@ -80,14 +81,16 @@ def loaded(run: Run, rung: Witness) -> nn.Module:
 def restarts(
     run: Run, config: Config, price: Work, numbers: range, share: float, stopped: Callable[[], bool]
 ) -> Iterator[Witness]:
-    """Fresh initial weights, trained and polished for this share of the work of the training each."""
+    """Fresh initial weights, trained as one program and polished one by one; this share of the work of the training
+    for each.
+    """
     steps = int(STEPPED * share * price.effort / price.step)
     evaluations = evaluations_for((1 - STEPPED) * share, price)
-    for number in numbers:
+    models = [fresh(run, config, number) for number in numbers]
+    continue_together(models, run, build.reference_optimizer, steps, stopped)
+    for number, model in zip(numbers, models, strict=True):
         if stopped():
             return
-        model = fresh(run, config, number)
-        continue_training(model, run, build.reference_optimizer(), steps, stopped)
         name = f"restart {number + 1}, {steps} steps"
         if evaluations >= FEWEST:
             yield from polished(run, model, evaluations, name, stopped)
