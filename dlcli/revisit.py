@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dlcli.build import build
 from dlcli.conclusion.conclude import conclude
+from dlcli.conclusion.effort import worth_a_bootstrap
 from dlcli.conclusion.evaluation import evaluate_splits, refuse_nonfinite, risk_estimates
 from dlcli.errors import UsageError
 from dlcli.session import accounted, prepare, refuse_stop
@@ -51,7 +52,8 @@ def evaluate(run_dir: Path, config: Config, kind: str) -> tuple[int, dict[str, A
         run = restored(run_dir, config, kind, stop)
         evaluated = evaluate_splits(run)
         refuse_nonfinite(evaluated)
-        return run.state.step, risk_estimates(run, evaluated)
+        bootstrap = worth_a_bootstrap(run, config["decompose"]["budget"])  # the intervals of the report
+        return run.state.step, risk_estimates(run, evaluated, bootstrap=bootstrap)
 
 
 def sample(run_dir: Path, config: Config, kind: str, asked: Asked) -> tuple[np.ndarray, list[str]]:

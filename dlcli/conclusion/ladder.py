@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from dlcli import build
@@ -124,22 +123,23 @@ def quick(
 
 
 def kept_weights(run: Run, directory: RunDirectory) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Those of the checkpoint with the best validation risk, unless they are the final ones, and the mean of all."""
-    expected, kept = checkpoint.expect(run.tensors()), {}
-    for path in checkpoint.checkpoints(directory.checkpoints):
-        with suppress(CheckpointError):
-            loaded = checkpoint.load(path, expected)
-            kept[loaded.step] = loaded.tensors["model"]
-    best_step = run.state.best[0] if run.state.best else run.state.step
-    if best_step in kept and best_step != run.state.step:
-        yield "checkpoint 'best on validation'", kept[best_step]
-    if len(kept) > 1:
-        first, *others = kept.values()
+    """Those of the checkpoint with the best validation risk, unless they are the final ones, and the mean of both.
+
+    Not of all that are kept: which ones these are depends on whether the run was ever stopped.
+    """
+    best = run.state.best[0] if run.state.best else run.state.step
+    path = checkpoint.path_of(directory.checkpoints, best)
+    if best == run.state.step or not path.exists():
+        return
+    with suppress(CheckpointError):
+        weights = checkpoint.load(path, checkpoint.expect(run.tensors())).tensors["model"]
+        yield "checkpoint 'best on validation'", weights
+        final = run.model.state_dict()
         mean = {
-            name: torch.stack([tensor, *(other[name] for other in others)]).double().mean(0).to(tensor.dtype)
-            for name, tensor in first.items()
+            name: ((weights[name].double() + final[name].cpu().double()) / 2).to(weights[name].dtype)
+            for name in weights
         }
-        yield f"mean of the weights of {len(kept)} checkpoints", mean
+        yield "mean of the weights of the checkpoints 'best on validation' and 'last'", mean
 
 
 def own_objective(run: Run, config: Config, price: Work, stopped: Callable[[], bool]) -> Objective | None:

@@ -213,12 +213,14 @@ def test_exhaustive_goes_on_until_a_doubling_of_the_work_moves_nothing(dlcli, pa
     assert sum(value < 1.001 * min(values) for value in values) > 3  # several starts end there
 
 
-def test_checkpoints_and_their_mean_are_rungs(dlcli, part_of):
-    answer = dlcli("train", "dataset=iris", "optimizer.lr=0.03", "training.epochs=20", "checkpoint.every=2")
+def test_the_best_checkpoint_and_its_mean_with_the_last_are_rungs(dlcli, part_of, summary_of):
+    answer = dlcli("train", "dataset=iris", "optimizer.lr=0.1", "training.epochs=40")
     tried = {bound["method"]: bound["value"] for bound in part_of(answer)["approx_train"]["bounds_tried"]}
-    mean = next(method for method in tried if method.startswith("mean of the weights of "))
-    kept = [safetensors.torch.load_file(p / "model.safetensors") for p in (answer.run_dir / "checkpoints").iterdir()]
-    assert f" {len(kept)} checkpoints" in mean
+    mean = "mean of the weights of the checkpoints 'best on validation' and 'last'"
+    run = summary_of(answer.run_dir)["run"]
+    assert run["best"]["step"] < run["step"]
+    folders = [answer.run_dir / "checkpoints" / f"step-{step:09d}" for step in (run["best"]["step"], run["step"])]
+    kept = [safetensors.torch.load_file(folder / "model.safetensors") for folder in folders]
     inputs, targets = train_set(("dataset=iris",))
     hidden = torch.from_numpy(inputs)
     weights = {name: sum(each[name].double() for each in kept) / len(kept) for name in kept[0]}
