@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-COMMON = ["schedule=constant", "dataset.validation_fraction=0", "training.epochs=1000000"]
+COMMON = ["schedule=constant", "optimizer.lr=0.001", "dataset.validation_fraction=0", "training.epochs=1000000"]
 IMAGES = [*COMMON, "dataset=fashion_mnist", "training.batch_size=128", "optimizer=adam"]
 TEXT = ["dataset=text", "dataset.window=64", "training.batch_size=12", "training.clip_norm=1", "optimizer=adamw"]
 TEXT += ["optimizer.beta2=0.99", "optimizer.weight_decay=0.1"]

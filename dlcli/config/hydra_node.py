@@ -26,7 +26,10 @@ TARGETS = {
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
         "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
     },
-    "sweeper": {"hydra._internal.core_plugins.basic_sweeper.BasicSweeper"},
+    "sweeper": {
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+        "hydra_plugins.dlcli.optuna.OptunaSweeper",
+    },
 }
 OPEN = (*TARGETS, "verbose")
 FREE = (*OPEN, "overrides", "runtime")  # launcher and sweeper have rules of their own

@@ -12,7 +12,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from dlcli.config import check, hydra_node, overrides
+from dlcli.config import check, hydra_node, overrides, search
 from dlcli.config.composition import Loader, plain
 from dlcli.errors import UsageError
 
@@ -33,7 +33,8 @@ class Sweep(NamedTuple):
     loader: Loader  # `config_loader` of the HydraContext
     master: DictConfig  # the config of the sweep itself, node `hydra` included
     arguments: list[str]  # for `sweeper.sweep`
-    jobs: list[Job]
+    jobs: list[Job]  # of a search those at the ends of its space, which stand for what it will draw
+    total: int  # jobs
 
     def into(self, directory: Path) -> None:
         """Send the jobs to folders under `directory`."""
@@ -44,6 +45,8 @@ def open_sweep(texts: Sequence[str], config_dir: Path | None, saved: dict[str, A
     loader = Loader(config_dir, saved)
     master = loader.compose_whole(texts, sweeping=True)
     arguments = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)  # texts, references unread
+    if "trials" in master.hydra.sweeper:
+        return _open_search(loader, master, arguments)
     grid = [f"{key}={values}" for key, values in (master.hydra.sweeper.get("params") or {}).items()] + arguments
     swept = [override.key for override in _swept(grid)]
     jobs, problems = [], {}
@@ -60,7 +63,23 @@ def open_sweep(texts: Sequence[str], config_dir: Path | None, saved: dict[str, A
     jobs = [job._replace(folder=name) for job, name in zip(jobs, names, strict=True)]
     loader.job_folders.update((job.overrides, job.folder) for job in jobs)
     loader.checked.update((job.overrides, job.config) for job in jobs)
-    return Sweep(loader, master, arguments, jobs)
+    return Sweep(loader, master, arguments, jobs, len(jobs))
+
+
+def _open_search(loader: Loader, master: DictConfig, arguments: list[str]) -> Sweep:
+    axes, fixed = search.space(arguments)
+    first = {axis.key: axis.ends[0] for axis in axes}
+    points = [first, *({**first, axis.key: end} for axis in axes for end in axis.ends[1:])]
+    jobs, problems = [], {}
+    for point in points:
+        texts = (*fixed, *(f"{key}={value}" for key, value in point.items()))
+        composed = loader.compose([*master.hydra.overrides.hydra, *texts])
+        config = plain(composed.config)
+        problems |= dict.fromkeys(check.check(config, composed.places))
+        jobs.append((texts, config))
+    check.refuse(list(problems))
+    total = int(master.hydra.sweeper.trials)
+    return Sweep(loader, master, arguments, [Job(texts, "", check.cast(config)) for texts, config in jobs], total)
 
 
 def _swept(grid: list[str]) -> list[overrides.Override]:

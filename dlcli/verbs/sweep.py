@@ -74,9 +74,9 @@ def carry_out(sweep: configs.Sweep, root: Path, plugins: Sequence[str]) -> int:
     try:
         sweep.into(root)
         shown = configs.shown(root)
-        print(f"sweep  {len(sweep.jobs)} jobs in {shown}\nwatch  {tensorboard_command(shown)}", flush=True)
+        print(f"sweep  {sweep.total} jobs in {shown}\nwatch  {tensorboard_command(shown)}", flush=True)
         context = HydraContext(config_loader=sweep.loader, callbacks=Callbacks())
-        task = SweepTask(root, len(sweep.jobs), tuple(sys.argv), tuple(plugins))
+        task = SweepTask(root, sweep.total, tuple(sys.argv), tuple(plugins))
         sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=sweep.master)
         sweeper.validate_batch_is_legal = lambda batch: None  # would compose every job again, and each was checked
         batches = sweeper.sweep(arguments=sweep.arguments)
