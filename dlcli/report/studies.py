@@ -15,7 +15,8 @@ Study = Mapping[str, Any]  # schema dlcli.study/1
 CELLS = ("group", "runs", "train loss", "test loss", "test error", "approximation", "optimization", "generalization")
 RISKS, TERMS = (0, 1, 2, 3, 4), (0, 5, 6, 7)  # a terminal of 80 columns shows them one below the other
 LONGEST = 14  # letters of a word that a column does not break
-COMPARED = ("quantity", "first", "second", "first minus second", "pairs", "p, corrected", "first is")
+VERDICT = 10  # letters of a line of the last column, so that 80 columns hold a name, an interval and a verdict
+COMPARED = ("quantity", "first", "second", "difference", "pairs", "p (Holm)", "first is")
 
 
 def print_study(study: Study, console: Console) -> None:
@@ -36,6 +37,7 @@ def parts(study: Study, lines: bool) -> Iterator[RenderableType]:
     if rows:
         table = plain_table(lines, f"Paired differences over {repeated}, by {study['axis']}")
         fill(table, COMPARED, rows)
+        table.columns[-1].max_width = VERDICT
         yield table
     for note in study["notes"]:
         yield Text(f"note: {note}", style="yellow")
