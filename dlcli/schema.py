@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import types
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 
@@ -61,6 +62,7 @@ NAMESPACE = {
 }
 
 
+@cache
 def parse(annotation: str) -> Any:
     """The type that a factory's annotation, as source text, stands for."""
     return eval(annotation, {"__builtins__": BUILTINS}, NAMESPACE)

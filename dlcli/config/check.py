@@ -105,14 +105,12 @@ def _section(name: str, config: dict[str, Any]) -> Section | None:
     value = config.get(name)
     chosen = value.get("name") if isinstance(value, dict) else None
     entry = registry.find(name, chosen) if isinstance(chosen, str) else None
-    return entry and _component(entry.group, entry.name)
+    return entry and _component(entry)
 
 
-@cache
-def _component(group: str, name: str) -> Section:
-    entry = registry.find(group, name)
+def _component(entry: registry.Entry) -> Section:
     own = {setting: schema.parse(annotation) for setting, annotation in entry.settings.items()}
-    return Section(name, own | (_kinds(Preparation) if group == "dataset" else {}), entry.supplied)
+    return Section(entry.name, own | (_kinds(Preparation) if entry.group == "dataset" else {}), entry.supplied)
 
 
 def _check_section(

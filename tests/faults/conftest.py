@@ -32,7 +32,15 @@ class Process:
         self.warm, self.pid, self.room, self.ended = warm, pid, room, False
 
     def send(self, number: int) -> None:
+        """Until it has been taken: two of a kind count once for a process that had no turn between them."""
         os.kill(self.pid, number)
+        status, until = Path(f"/proc/{self.pid}/status"), time.monotonic() + 2
+        while number != signal.SIGKILL and time.monotonic() < until:
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            pending = int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
+            if not pending >> number - 1 & 1 and fields["State"][0] != "R":
+                return
+            time.sleep(0.002)
 
     def wait(self, seconds: float = 120) -> Ended:
         code = self.warm.ask({"wait": self.pid, "seconds": seconds})["code"]

@@ -3,22 +3,7 @@
 import shlex
 import sys
 
-import pytest
-
-from dlcli import registry
-
 SHORT = ("training.epochs=null", "training.steps=3", "decompose.budget=none", "dataset=digits", "model.width=8")
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch):
-    """What a plugin changes in a process, put back."""
-    monkeypatch.delitem(registry.FACTORIES, ("model", "mine"), raising=False)
-    monkeypatch.setattr(registry, "PLUGINS", [])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    registry.FACTORIES.pop(("model", "mine"), None)
-    sys.modules.pop("my_model", None)
 
 
 def test_the_printed_command_trains_from_another_folder(dlcli, tmp_path, summary_of, monkeypatch):
