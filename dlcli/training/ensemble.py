@@ -113,7 +113,7 @@ class Stack:
 
         with self.runs[0].autocast(), noise:
             losses = vmap(loss, randomness="same")(self.leaves, self.constants, *batch, self.rows)
-        self.parameters.take(torch.autograd.grad(losses.sum(), self.parameters.leaves, materialize_grads=True))
+        self.parameters.take(torch.autograd.grad(losses.sum(), self.parameters.leaves, allow_unused=True))
         norms = torch.linalg.vector_norm(self.parameters.gradients, dim=-1)
         for row, run in enumerate(self.runs):
             clip(self.parameters.gradients[row], norms[row], run.training.clip_norm)

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 class FlatParameters:
     """The parameters of `module`, matrices and kernels first, then vectors, each in the order of registration.
 
-    Every parameter keeps its identity, shape and values, but its `data` and `grad` become views of `weights` and
-    `gradients` (a channels-last kernel keeps its strides), and autograd accumulates into the latter in place. The
-    views last until somebody replaces them: move the module to its device and cast it before, call `zero()` instead
-    of `zero_grad()`, and lay out no parameter twice. A parameter shared by several layers appears once; frozen ones
+    Every parameter keeps its identity, shape and values, but its `data` becomes a view of `weights` (a channels-last
+    kernel keeps its strides), which lasts until somebody replaces it: move the module to its device and cast it before,
+    and lay out no parameter twice. A parameter shared by several layers appears once; frozen ones
     (`requires_grad=False`) do not appear.
 
     Weights and gradients do not require gradients themselves, so a rule records nothing and needs no `torch.no_grad`.
@@ -39,15 +38,27 @@ class FlatParameters:
         """Lie in these vectors, (size,) each, from now on, with the values that the parameters have."""
         self.weights, self.gradients = weights, gradients
         self.matrices: list[tuple[Tensor, Tensor]] = []
+        self._places: list[Tensor] = []
         for leaf, (weight, gradient) in zip(self.leaves, _pairs(weights, gradients, self.leaves), strict=True):
             weight.copy_(leaf.detach())
-            leaf.data, leaf.grad = weight, gradient
+            leaf.data = weight
+            self._places.append(gradient)
             if leaf.dim() >= 2:
                 self.matrices.append((weight, gradient))
 
-    def zero(self) -> None:
-        """Forget the last batch; the views stay in place."""
-        self.gradients.zero_()
+    def take(self, gradients: Sequence[Tensor | None]) -> None:
+        """Put these in place, one for each leaf; None where the loss does not depend on it.
+
+        One copy is half the work of letting autograd add to vectors of zeros in place.
+        """
+        for place, gradient in zip(self._places, gradients, strict=True):
+            place.zero_() if gradient is None else place.copy_(gradient)
+
+    def collect(self) -> None:
+        """Take what `backward` has left in the leaves."""
+        self.take([leaf.grad for leaf in self.leaves])
+        for leaf in self.leaves:
+            leaf.grad = None
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Name -> the part of `vector` (size,) that lies where that parameter does, in its shape."""
@@ -58,7 +69,7 @@ class FlatParameters:
 class StackedParameters:
     """The parameters of several runs of one layout as the rows of one matrix, in which each run's own then lie.
 
-    `leaves` has one tensor (runs, *shape) for each parameter, and `take` puts their gradients in place.
+    `leaves` has one tensor (runs, *shape) for each parameter.
     """
 
     def __init__(self, members: Sequence[FlatParameters]):
@@ -72,10 +83,7 @@ class StackedParameters:
         for member, weights, gradients in zip(members, self.weights, self.gradients, strict=True):
             member.move(weights, gradients)
 
-    def take(self, gradients: Sequence[Tensor]) -> None:
-        """Not accumulated by autograd in place, which wants gradients without gaps."""
-        for place, gradient in zip(self._places, gradients, strict=True):
-            place.copy_(gradient)
+    take = FlatParameters.take
 
 
 def _pairs(weights: Tensor, gradients: Tensor, leaves: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

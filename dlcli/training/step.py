@@ -93,7 +93,6 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
     """
     parameters, total = learner.parameters, None
     seed_noise(run.device, noise)
-    parameters.zero()
     ours, weight = run.ranks.share(batch)
     for part, share in micro_batches(ours, run.training.accumulate):
         with run.autocast():
@@ -102,6 +101,7 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
                 loss = loss * (share * weight)
         loss.backward(inputs=parameters.leaves)
         total = loss.detach() if total is None else total + loss.detach()
+    parameters.collect()
     run.ranks.add(parameters.gradients, total)
     norm = torch.dot(parameters.gradients, parameters.gradients).sqrt()
     clip(parameters.gradients, norm, run.training.clip_norm)

@@ -40,9 +40,9 @@ class Problem:
         for step in range(len(self.inputs)):
 
             def again(step=step):
-                parameters.zero()
                 loss = self.loss(net, step)
                 loss.backward(inputs=parameters.leaves)
+                parameters.collect()
                 return loss.detach()
 
             again()

@@ -45,9 +45,9 @@ def test_memory_continues_bitwise_from_a_copy(problem, rule, name):
                     state[key].copy_(value)
 
             def again(net=net, parameters=parameters, step=step):
-                parameters.zero()
                 loss = problem.loss(net, step)
                 loss.backward(inputs=parameters.leaves)
+                parameters.collect()
                 return loss.detach()
 
             again()
@@ -65,9 +65,9 @@ def test_a_learning_rate_of_zero_moves_nothing(problem, rule, name):
     made = rule(name, weight_decay=0.1)
 
     def again():
-        parameters.zero()
         loss = problem.loss(net, 0)
         loss.backward(inputs=parameters.leaves)
+        parameters.collect()
         return loss.detach()
 
     again()
@@ -128,9 +128,9 @@ def test_defaults_learn_within_two_hundred_steps(rule, name):
         rows = slice(None) if made.full_batch else slice(64 * (step % 8), 64 * (step % 8) + 64)
 
         def again(rows=rows):
-            parameters.zero()
             loss = nn.functional.cross_entropy(net(inputs[rows]), targets[rows])
             loss.backward(inputs=parameters.leaves)
+            parameters.collect()
             return loss.detach()
 
         loss = again()
@@ -152,9 +152,9 @@ for name in catalogue("optimizer"):
     net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3))
     parameters = FlatParameters(net)
     def again():
-        parameters.zero()
         loss = net(torch.ones(4, 3)).square().mean()
         loss.backward(inputs=parameters.leaves)
+        parameters.collect()
         return loss.detach()
     again()
     rule.update(parameters, rule.init(parameters), rule.lr, again)
