@@ -21,9 +21,10 @@ test: $(VENV)/.ready
 slow: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m slow
 
-# make faults: kills, full disks, damage, signals, hostile input; DLCLI_KILLS, DLCLI_POINTS (0: all) and DLCLI_FUZZ say how many.
+# make faults: kills, full disks, damage, signals, hostile input; DLCLI_KILLS, DLCLI_POINTS (0: all), DLCLI_FUZZ and DLCLI_DAMAGES say how many.
 faults: $(VENV)/.ready
 	OMP_NUM_THREADS=1 DLCLI_KILLS=$${DLCLI_KILLS:-30} DLCLI_POINTS=$${DLCLI_POINTS:-20} DLCLI_FUZZ=$${DLCLI_FUZZ:-300} \
+	  DLCLI_DAMAGES=$${DLCLI_DAMAGES:-5} \
 	  $(VENV)/bin/python -m pytest -n 2 tests/faults
 
 wheel: $(VENV)/.ready

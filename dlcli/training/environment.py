@@ -13,7 +13,7 @@ from typing import Any
 from dlcli import __version__
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "hydra-core", "omegaconf", "safetensors", "tensorboard")
-BITWISE = ("python", "machine", "device", "threads", "libraries")  # a run repeats to the bit only if these are equal
+BITWISE = ("dlcli", "python", "machine", "device", "threads", "libraries")  # equal where a run repeats to the bit
 GIT_SECONDS = 2  # a slow file system must not hold up a run for a fact of this kind
 
 

@@ -15,6 +15,7 @@ ALLOCATION = ("can't allocate memory", "not enough memory", "out of memory", "st
 ASKED = re.compile(r"tried to allocate ([0-9.]+) (bytes|[KMG]iB)", re.IGNORECASE)
 LOST = ("CUDA error", "device-side assert", "NCCL error", "MPS backend")
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EAGAIN}
+NO_THREAD = "can't start new thread"
 LESS_MEMORY = "use a smaller training.batch_size or model.width, or a larger training.accumulate"
 
 
@@ -33,6 +34,8 @@ def machine_faults() -> Iterator[None]:
             raise UsageError(
                 _first_line(error)[:200], "allow other kernels with training.deterministic=false"
             ) from error
+        if NO_THREAD in text:
+            raise _refused(error) from error
         if any(sign in text for sign in LOST):
             message = f"the device failed: {_first_line(error)}"[:200]
             raise DeviceError(message, "continue with `dlcli resume RUN_DIR` once the device answers again") from error
@@ -41,11 +44,15 @@ def machine_faults() -> Iterator[None]:
         if error.errno == errno.ENOMEM:
             raise _shortage(error) from error
         if error.errno in EXHAUSTED:
-            message = f"the system refused: {_first_line(error)}"[:200]
-            raise StorageError(
-                message, "check disk, quota and limits (ulimit -a), then continue with: dlcli resume"
-            ) from error
+            raise _refused(error) from error
         raise
+
+
+def _refused(error: BaseException) -> StorageError:
+    return StorageError(
+        f"the system refused: {_first_line(error)}"[:200],
+        "check disk, quota and limits (ulimit -a), then continue with: dlcli resume RUN_DIR",
+    )
 
 
 def _shortage(error: BaseException) -> MemoryShortage:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from dlcli import __version__, registry
 from dlcli import config as configs
-from dlcli import registry
-from dlcli.errors import DlcliError, UsageError
+from dlcli.errors import CheckpointError, DlcliError, UsageError
 from dlcli.report.summary import absent
 from dlcli.training.progress import Display, EventLines, ProgressDisplay
 
@@ -62,10 +62,27 @@ def report_stream(arguments: Namespace) -> TextIO:
 
 
 def saved_config(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration of a run, with `overrides` set on top. UsageError for a folder that is no run."""
-    if not (run_dir / "config.yaml").is_file():
+    """The configuration of a run, with `overrides` set on top.
+
+    UsageError for a folder that is no run, CheckpointError for a run of another dlcli that this one cannot go on with.
+    """
+    path = run_dir / "config.yaml"
+    if not path.is_file():
         raise UsageError(*absent(run_dir))
-    return configs.load_saved(run_dir / "config.yaml", overrides)
+    try:
+        saved = configs.load_saved(path)
+    except UsageError as fault:
+        from dlcli.training.directory import read_environment
+
+        writer = read_environment(run_dir).get("dlcli")
+        if writer in (None, __version__):
+            raise
+        problem = fault.message.split("\n")[0]
+        raise CheckpointError(
+            f"the run was written by dlcli {writer}, and this is {__version__}: {problem}",
+            f"go on with that version: pip install dlcli-train=={writer}",
+        ) from fault
+    return configs.load_saved(path, overrides) if overrides else saved
 
 
 def add_checkpoint(parser: ArgumentParser) -> None:

@@ -91,6 +91,8 @@ class Warm:
         open_files=None,
         no_sync=False,
         slow_sync=None,
+        no_threads=False,
+        clock=None,
         no_pictures=True,
         out=None,
     ) -> Process:
@@ -110,6 +112,8 @@ class Warm:
             "open_files": open_files,
             "no_sync": no_sync,
             "slow_sync": slow_sync,
+            "no_threads": no_threads,
+            "clock": clock,
             "no_pictures": no_pictures,
         }
         return Process(self, self.ask(request)["pid"], room)

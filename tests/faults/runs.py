@@ -32,6 +32,7 @@ def check_resumed(warm, copy, expected, promised=None):
     assert found >= promised, f"step {promised} was acknowledged, {found} is what is left"
     if not (copy / "config.yaml").exists():  # killed before the run had begun: there is nothing to go on with
         assert promised == -1
+        shutil.rmtree(copy)
         return -1
     ended = warm.run("resume", copy)
     assert ended.code == 0, ended

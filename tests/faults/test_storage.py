@@ -1,6 +1,7 @@
 """Group C of the catalogue: whatever the disk does to a save, a deletion or a resume, what was acknowledged stays.
 
-DLCLI_POINTS is the number of system calls that are struck, one run each; 0 strikes every one of them.
+DLCLI_POINTS is the number of system calls that are struck, one run each; 0 strikes every one of them. DLCLI_DAMAGES is
+the number of damages of each kind to each file of a checkpoint.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.faults.told import told
 from tests.faults.warm import CALLS
 
 POINTS = int(os.environ.get("DLCLI_POINTS", "2"))
+DAMAGES = int(os.environ.get("DLCLI_DAMAGES", "1"))
 KIND = "batch norm and dropout"
 WORDS = ["train", *KINDS[KIND], *COMMON]
 
@@ -84,7 +86,7 @@ def test_a_kill_at_any_call_of_a_resume(warm, expected, tmp_path, deed):
 
 
 @pytest.mark.short("EIO", "ENOSPC")
-@pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EDQUOT", "EROFS", "ESTALE"])
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EDQUOT", "EROFS", "ESTALE", "EXDEV", "EMFILE"])
 def test_an_error_of_any_call(warm, calls, expected, tmp_path, error):
     for nth in points(calls, error):
         folder = tmp_path / f"{nth}"
@@ -171,7 +173,7 @@ def damage(path, deed, generator):
 @pytest.mark.parametrize("deed", ["truncation", "flipped bit"])
 def test_a_damaged_checkpoint_is_passed_over(warm, unbroken, expected, tmp_path, deed):
     generator = random.Random(deed)
-    for name in ("manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"):
+    for name in ("manifest.json", "model.safetensors", "optimizer.safetensors", "state.json") * DAMAGES:
         folder = tmp_path / name
         shutil.copytree(unbroken(KIND)[0], folder)
         (folder / "summary.json").unlink()  # as if it had been killed before its report
@@ -184,6 +186,7 @@ def test_a_damaged_checkpoint_is_passed_over(warm, unbroken, expected, tmp_path,
         assert f"warning: checkpoint step-000000048 damaged ({name}: " in ended.out
         assert "; using step-000000044" in ended.out and "resuming from step 44" in ended.out
         assert not differences(outcome(folder), expected)
+        shutil.rmtree(folder)
 
 
 def test_without_a_good_checkpoint_nothing_starts_anew(warm, unbroken, tmp_path):

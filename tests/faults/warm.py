@@ -3,14 +3,17 @@ meet. Run as a program: one JSON request per line of stdin, one JSON answer per 
 """
 
 import builtins
+import datetime
 import errno
 import gc
 import importlib
+import itertools
 import json
 import os
 import resource
 import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -57,11 +60,13 @@ def arm(calls, nth, deed):
 
 
 def arm_function(path, nth, error):
-    """The nth call of the function MODULE:NAME raises an error of that name, or comes seconds later."""
+    """The nth call of the function MODULE:NAME raises an error of that name or number, or comes seconds later."""
     module, name = path.split(":")
     home = importlib.import_module(module)
 
     def deed(call, *arguments, **keywords):
+        if hasattr(errno, str(error)):
+            return fail(error)(call)
         if isinstance(error, str):
             raise getattr(builtins, error)("injected")
         os.write(2, b"asleep\n")
@@ -70,6 +75,19 @@ def arm_function(path, nth, error):
         return call(*arguments, **keywords)
 
     setattr(home, name, wrapped(getattr(home, name), deed, [0], nth))
+
+
+def disturb_clock(errors):
+    """At each look the wall clock is wrong by the next of these seconds."""
+    wrong, wall, now = itertools.cycle(errors), time.time, datetime.datetime.now
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return now(tz) + datetime.timedelta(seconds=next(wrong))
+
+    importlib.import_module("dlcli.training.directory").datetime = Clock
+    time.time = lambda: wall() + next(wrong)
 
 
 def obey(request):
@@ -91,6 +109,10 @@ def obey(request):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     if files := request["open_files"]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    if request["no_threads"]:
+        threading.stack_size(1 << 46)  # more than there is to address, so that the system refuses every thread
+    if errors := request["clock"]:
+        disturb_clock(errors)
     counter = [0]
     if extra := request["memory"]:  # bytes beyond what is in use
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
