@@ -14,7 +14,6 @@ import torch
 
 from dlcli import config as configs
 from dlcli.build import Read, build
-from dlcli.conclusion.conclude import conclude
 from dlcli.errors import CheckpointError, DlcliError, Interrupted, StorageError
 from dlcli.ranked import apart, on_ranks
 from dlcli.report.summary import flatten
@@ -162,6 +161,8 @@ def carry_out(
         finally:
             display.stop()
         refuse_stop(stop, directory.path)
+        from dlcli.conclusion.conclude import conclude  # scipy comes with it, which no step needs
+
         with suppress(Cut), run.evaluated():
             summary = conclude(run, config, directory, tracker, stop.asked_to_end)
         refuse_stop(stop, directory.path)

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -202,3 +204,19 @@ def test_a_diverged_run_stops_in_its_step(dlcli):
     answer = dlcli("train", *QUICK, "optimizer=sgd", "optimizer.lr=1e30", "run_dir=diverged")
     assert answer.code == 5
     assert "phase 'train'" in answer.err and "in step" in answer.err
+
+
+def test_the_first_step_waits_for_no_module_that_only_the_conclusion_needs(tmp_path):
+    """Half of the second that dlcli itself needs before it, on two cores."""
+    program = (
+        "import sys\n"
+        "from dlcli.training import loop\n"
+        "from dlcli.cli import main\n"
+        "def first(run):\n"
+        "    print(sorted({'scipy', 'scipy.stats', 'matplotlib', 'torch._dynamo'} & set(sys.modules)))\n"
+        "    sys.exit(3)\n"
+        "loop.take_step = first\n"
+        "main(['train', 'output_root=.'])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.stdout.splitlines()[-1] == "[]", ended.stderr

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
-from scipy.stats import binomtest
 
 from dlcli.decomposition.intervals import LEVEL, mean_interval
 
@@ -135,6 +134,8 @@ def same_test_set(first: np.ndarray, second: np.ndarray, unit: str) -> SameTestS
     ci, method = mean_interval(deltas)
     if unit != "fraction":
         return SameTestSet(float(deltas.mean()), ci, None, f"{method} of paired differences")
+    from scipy.stats import binomtest  # a second to import, and only here
+
     worse, better = int(np.sum(deltas > 0)), int(np.sum(deltas < 0))
     p = float(binomtest(worse, worse + better).pvalue) if worse + better else 1.0
     return SameTestSet(float(deltas.mean()), ci, p, f"McNemar (exact), {method} of paired differences")

@@ -11,6 +11,7 @@ from dlcli import (
     registry,
     session,  # noqa: F401  torch
 )
+from dlcli.conclusion import conclude  # noqa: F401
 
 Image.preinit()
 for group in registry.FOLDERS:

@@ -30,7 +30,7 @@ PHASES = {
     "saving": ("dlcli.training.checkpoint:save", 3),
     "last save": ("dlcli.training.checkpoint:save", 12),
     "forgetting": ("dlcli.training.saving:forget", 5),
-    "decomposition": ("dlcli.session:conclude", 1),
+    "decomposition": ("dlcli.conclusion.conclude:conclude", 1),
 }
 
 

@@ -149,7 +149,8 @@ def wait(pid, seconds):
 
 
 def serve():
-    for module in ("matplotlib.pyplot", "scipy.stats", "dlcli.config.composition", "dlcli.report.figures"):
+    ours = ("dlcli.config.composition", "dlcli.report.figures", "dlcli.conclusion.conclude")
+    for module in ("matplotlib.pyplot", "scipy.stats", *ours):
         importlib.import_module(module)
     import torch
 
