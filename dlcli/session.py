@@ -33,16 +33,8 @@ from dlcli.training.tracker import Tracker, tensorboard_command
 
 Config = dict[str, Any]
 FREE_TO_CHANGE = (
-    "decompose.",
-    "checkpoint.",
-    "training.log_every",
-    "training.diagnostics",
-    "training.threads",
-    "training.devices",
-    "training.rank_timeout",
-    "name",
-    "tags",
-    "pictures",
+    *("decompose.", "checkpoint.", "name", "tags", "pictures"),
+    *(f"training.{name}" for name in ("log_every", "diagnostics", "landscape", "threads", "devices", "rank_timeout")),
 )
 SLOW = 5  # seconds of a save that are told
 LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length

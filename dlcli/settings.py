@@ -22,6 +22,7 @@ class Training(NamedTuple):
     evaluate_every: Count | Literal["auto"]
     log_every: Count
     diagnostics: bool
+    landscape: Literal["none", "line", "plane"]
     threads: Count | Literal["auto"]
     devices: Count
     rank_timeout: Positive

@@ -11,7 +11,10 @@ import torch
 
 from dlcli.report.summary import flatten
 from dlcli.study import study
+from dlcli.training import strict_json
+from dlcli.training.durable import replace
 from dlcli.training.events import EventFile
+from dlcli.training.landscape import slices
 from dlcli.training.loop import epoch
 from dlcli.training.run import Run
 from dlcli.training.tracker import Tracker
@@ -40,9 +43,28 @@ def exhibit(
     tracker.text("diagnosis", summary["diagnosis"], step)
     final = {key.removeprefix("risk/"): value for key, value in values.items() if key.startswith("risk/")}
     tracker.hparams({key: value for key, value in flatten(config).items() if not isinstance(value, list)}, final, step)
+    survey(run, tracker, Path(summary["run"]["path"]))
     if config["pictures"] != "never":
         draw(run, config, tracker, decisions, summary)
     tracker.flush()
+
+
+def survey(run: Run, tracker: Tracker, run_dir: Path) -> None:
+    """The loss around the weights, where it is asked for: a picture, a number, and landscape.json with all of them."""
+    found = slices(run)
+    for phase, each in found.items():
+        from dlcli.report import figures
+
+        tracker.scalar(f"diagnostics/{phase}/landscape_rise", each.rise, run.state.step)
+        tracker.image(f"landscape/{phase}", figures.pixels(figures.landscape(*each)), run.state.step)
+    if found:
+        kept = {phase: {"steps": each.steps.tolist(), "losses": plain(each.losses)} for phase, each in found.items()}
+        replace(run_dir / "landscape.json", strict_json.dump(kept))
+
+
+def plain(losses: np.ndarray) -> list[Any]:
+    """JSON has no infinity, which a step far from the weights may reach."""
+    return np.where(np.isfinite(losses), losses.astype(object), None).tolist()
 
 
 def exhibit_study(studied: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], folder: Path) -> None:

@@ -75,6 +75,22 @@ def misclassified(
     return figure
 
 
+def landscape(steps: np.ndarray, losses: np.ndarray) -> Figure:
+    """The loss on a line (points,) or a plane (points, points) through the weights, which lie in the middle."""
+    figure = Figure(figsize=(5.2, 4.0), layout="constrained")
+    axes = figure.subplots()
+    if losses.ndim == 1:
+        axes.plot(steps, losses, color=COLOURS["approximation"])
+        axes.set(xlabel="step along a random direction, in lengths of the filters", ylabel="train loss")
+        return figure
+    drawn = axes.contourf(steps, steps, losses.T, levels=20, cmap="viridis")
+    axes.contour(steps, steps, losses.T, levels=20, colors="white", linewidths=0.4)
+    axes.plot([0], [0], "x", color="white")
+    axes.set(xlabel="first random direction, in lengths of the filters", ylabel="second random direction")
+    figure.colorbar(drawn, label="train loss")
+    return figure
+
+
 def draw_input(axes: Axes, example: np.ndarray) -> None:
     if example.ndim == 3:
         axes.imshow(as_image(example), cmap="gray")
