@@ -17,6 +17,7 @@ from dlcli.build import Read, build
 from dlcli.errors import CheckpointError, DlcliError, Interrupted, StorageError
 from dlcli.ranked import apart, on_ranks
 from dlcli.report.summary import flatten
+from dlcli.trackers import Followers, require
 from dlcli.training import checkpoint, device
 from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
 from dlcli.training.environment import differences, environment
@@ -33,7 +34,7 @@ from dlcli.training.tracker import Tracker, tensorboard_command
 
 Config = dict[str, Any]
 FREE_TO_CHANGE = (
-    *("decompose.", "checkpoint.", "name", "tags", "pictures"),
+    *("decompose.", "checkpoint.", "tracking.", "name", "tags", "pictures"),
     *(f"training.{name}" for name in ("log_every", "diagnostics", "landscape", "threads", "devices", "rank_timeout")),
 )
 SLOW = 5  # seconds of a save that are told
@@ -94,6 +95,7 @@ def resumed_course(
 
 def prepare(config: Config, stop: Stop, threads: int | None = None, read: Read | None = None) -> Run:
     """Build the run. threads: of the process that began it; with another number sums may end in other bits."""
+    require(config)
     device.keep_memory()
     device.threads(threads or config["training"]["threads"])
     run = build(config, read)
@@ -130,6 +132,7 @@ def carry_out(
         path = checkpoint.path_of(directory.checkpoints, saved)
         directory.log.info(f"{path.name} saved")
         directory.acknowledge(saved)
+        followers.publish(saved)
         display.event("checkpoint_saved", step=saved, path=str(path))
         if seconds > SLOW:
             warn(f"saving {path.name} took {seconds:.0f} s: the disk is slow")
@@ -138,7 +141,8 @@ def carry_out(
         display.say(f"warning: {text}")
         display.event("warning", text=text)
 
-    with accounted(directory, run), Tracker(directory.path, step) as tracker:
+    followers = Followers(directory.path, config, warn)
+    with accounted(directory, run), followers, Tracker(directory.path, step) as tracker:
         for line in headline(run, directory.path):
             display.say(line)
         display.event("started" if step is None else "resumed", **position(run, directory.path))
@@ -157,6 +161,7 @@ def carry_out(
 
         with suppress(Cut), run.evaluated():
             summary = conclude(run, config, directory, tracker, stop.asked_to_end)
+            followers.publish(run.state.step)
         refuse_stop(stop, directory.path)
     display.event("finished", **position(run, directory.path), risks=plain_risks(summary))
     return summary

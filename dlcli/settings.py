@@ -38,6 +38,12 @@ class Decompose(NamedTuple):
     budget: Literal["none", "quick", "standard", "exhaustive"]
 
 
+class Tracking(NamedTuple):
+    mlflow: str | None
+    wandb: Literal["offline", "online"] | None
+    project: str
+
+
 class Preparation(NamedTuple):
     """What is done to every data set after its source was read; part of the section `dataset`."""
 
@@ -60,4 +66,4 @@ class Top(NamedTuple):
     pictures: Literal["auto", "always", "never"]
 
 
-SECTIONS = {"training": Training, "checkpoint": Checkpoint, "decompose": Decompose}
+SECTIONS = {"training": Training, "checkpoint": Checkpoint, "decompose": Decompose, "tracking": Tracking}

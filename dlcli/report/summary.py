@@ -31,6 +31,7 @@ from dlcli.errors import UsageError
 
 SCHEMA = "dlcli.summary/1"
 NOT_COMPARED = {"name", "tags", "run_dir", "output_root", "pictures"}  # where a run is kept and shown, not what it is
+NOT_COMPARED |= {"tracking.mlflow", "tracking.wandb", "tracking.project"}
 
 
 def summarize(

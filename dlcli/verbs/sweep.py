@@ -18,9 +18,12 @@ SWEEP = "sweep.json"  # what a resumed sweep is composed from again
 def run(overrides: Sequence[str], config_dir: Path | None, source: Path | None, plugins: Sequence[str]) -> int:
     saved = configs.load_saved(source / "config.yaml") if source else None
     sweep = configs.open_sweep(overrides, config_dir, saved)  # every job is checked before the first begins
+    from dlcli.trackers import require
     from dlcli.training.directory import claim, claim_exact
     from dlcli.training.durable import replace
 
+    for job in sweep.jobs:
+        require(job.config)
     first = sweep.jobs[0].config
     root = (
         claim_exact(first["run_dir"])

@@ -27,6 +27,7 @@ ROWS = {
     "config": 3,
     "build": 4,
     "study": 4,
+    "trackers": 4,
     "conclusion": 5,
     "inspection": 5,
     "profiling": 5,
