@@ -77,6 +77,8 @@ def build(config: Config, read: Read | None = None) -> Run:
         training=training,
         checkpoint=Checkpoint(**config["checkpoint"]),
         ranks=here(),
+        # Neither where the learning rate follows from the evaluations, nor where ranks would have to agree on a time.
+        adaptive=training.evaluate_every == "auto" and config["schedule"]["name"] != "plateau" and here().size == 1,
     )
 
 

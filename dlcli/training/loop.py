@@ -21,6 +21,8 @@ from dlcli.training.saving import Flushed, Saver
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
 
+CHEAP = 5.0  # seconds; an evaluation that takes no longer is never too dear
+
 T = TypeVar("T")
 
 
@@ -149,7 +151,21 @@ def stopped(run: Run, folder: Path, stop: Stop) -> Interrupted:
 
 def evaluation_due(run: Run) -> bool:
     step = run.state.step
-    return step > run.state.evaluated and (step == run.steps or step % run.evaluate_every == 0)
+    return step > run.state.evaluated and (step == run.steps or step % evaluation_steps(run) == 0)
+
+
+def evaluation_steps(run: Run) -> int:
+    return run.evaluate_every * run.state.stretch
+
+
+def stretch(run: Run) -> None:
+    """After the first evaluation: let the others come so rarely that they take no longer than training.
+
+    Decided once and kept in the state: a run that is resumed goes on as it would have.
+    """
+    evaluation, training = (run.state.seconds.get(purpose, 0.0) for purpose in ("evaluation", "training"))
+    if run.adaptive and run.state.step == run.evaluate_every and evaluation > max(CHEAP, training):
+        run.state.stretch = math.ceil(evaluation / training)
 
 
 def measure(run: Run, journal: Journal, console: Console, stop: Stop) -> bool:
@@ -193,7 +209,7 @@ def selection_splits(data: Data) -> dict[str, Any]:
 
 def steps_ahead(run: Run) -> int:
     """Up to the next one behind which something is to be done, or the clock to be looked at."""
-    dues = [run.training.log_every, run.evaluate_every, checkpoint_steps(run)]
+    dues = [run.training.log_every, evaluation_steps(run), checkpoint_steps(run)]
     return min(run.steps - run.state.step, *(due - run.state.step % due for due in dues))
 
 

@@ -43,6 +43,7 @@ class State:
 
     step: int = 0
     evaluated: int = 0  # the step of the last evaluation
+    stretch: int = 1  # evaluations are so many times as rare as planned, because the first took longer than training
     window: dict[str, float] = field(default_factory=dict)  # sums since the last log point
     validation: list[tuple[int, float]] = field(default_factory=list)  # (step, validation risk)
     best: tuple[int, float] | None = None  # (step, validation risk) of the best checkpoint
@@ -76,6 +77,7 @@ class Run:
     checkpoint: Checkpoint
     state: State = field(default_factory=State)
     ranks: Ranks = ALONE  # that train it together
+    adaptive: bool = False  # evaluations become rarer where they would take longer than the steps between them
 
     def progress(self) -> Progress:
         return Progress(self.state.step, self.steps, self.batches.epoch_steps, tuple(self.state.validation))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dlcli.errors import Diverged, Interrupted
-from dlcli.training import checkpoint
+from dlcli.training import checkpoint, loop
 from dlcli.training.loop import checkpoint_due, fit
 from dlcli.training.signals import Stop
 
@@ -40,6 +40,26 @@ def test_a_row_holds_the_means_since_the_row_before(make_run, notebook, tmp_path
     for name in ("train/running_loss", "train/gradient_norm"):
         expected = [sum(row[name] for row in part) / len(part) for part in (each[:4], each[4:8], each[8:])]
         assert [values[name] for _, values in rows] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("adaptive", "expected"), [(True, [2, 6, 12, 14]), (False, [2, 4, 6, 8, 10, 12, 14])])
+def test_dear_evaluations_become_rare(make_run, notebook, tmp_path, monkeypatch, adaptive, expected):
+    """The first takes three times as long as the steps before it. Half of the run was made by another process."""
+
+    def dear(run, *arguments):
+        run.state.seconds.update(training=10.0, evaluation=29.0)
+        return measure(run, *arguments)
+
+    measure = loop.measure
+    monkeypatch.setattr(loop, "measure", dear)
+    for steps in (7, 14):
+        run = make_run(steps=steps, evaluate_every=2)
+        run.adaptive = adaptive
+        if steps == 14:
+            loaded = checkpoint.load_newest(tmp_path, checkpoint.expect(run.tensors()), pytest.fail)
+            run.restore(loaded.tensors, loaded.state)
+        trained(run, tmp_path, notebook)
+    assert [step for step in notebook.lines if step != 7] == expected
 
 
 def test_the_last_step_is_always_logged_evaluated_and_saved(make_run, notebook, tmp_path):
