@@ -11,6 +11,7 @@ DlcliError
 ├── BusyError         9    another process holds the run directory
 ├── DistributedError  10   a rank died or stalled
 ├── SweepFailed       11   the sweep ended, some of its jobs failed
+├── Pruned            0    a search has ended a run that did worse than others; the sweep goes on
 └── Interrupted       130, 143 or 129   a signal asked to stop; a checkpoint was saved
 """
 
@@ -66,6 +67,10 @@ class DistributedError(DlcliError):
 
 class SweepFailed(DlcliError):
     exit_code = 11
+
+
+class Pruned(DlcliError):
+    exit_code = 0
 
 
 class Interrupted(DlcliError):

@@ -14,7 +14,7 @@ import torch
 
 from dlcli import config as configs
 from dlcli.build import Read, build
-from dlcli.errors import CheckpointError, DlcliError, Interrupted, StorageError
+from dlcli.errors import CheckpointError, DlcliError, Interrupted, Pruned, StorageError
 from dlcli.ranked import apart, on_ranks
 from dlcli.report.summary import flatten
 from dlcli.trackers import Followers, require
@@ -285,6 +285,9 @@ def accounted(directory: RunDirectory, run: Run | None) -> Iterator[None]:
     except (Interrupted, KeyboardInterrupt) as stopped:
         if run or not directory.previous:
             directory.write_status("interrupted", step(), str(stopped) or "stopped at once by a second signal")
+        raise
+    except Pruned as ended:
+        directory.write_status("pruned", step(), ended.message)
         raise
     except BaseException as error:
         directory.log.error("the run failed", exc_info=error)

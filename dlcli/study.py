@@ -110,7 +110,7 @@ def describe(group: Group, name: str, runs: Sequence[Run], shared: Mapping[str, 
         "paths": [run["path"] for run in members],
         "seeds": list(group.repeats),
         "done": len(done),
-        "failed": len(members) - len(done),
+        "failed": sum(run["summary"] is None and run["status"] != "pruned" for run in members),
         "risks": risks,
         "terms": {metric: found for metric in METRICS if (found := group_terms(done, metric, shared[metric]))},
     }

@@ -35,7 +35,7 @@ def parts(runs: Sequence[Run], lines: bool) -> Iterator[RenderableType]:
         )
     for run, name in zip(runs, names, strict=True):
         if run["reason"]:
-            yield Text(f"{run['status']}: {name}: {run['reason']}", style="red")
+            yield Text(f"{run['status']}: {name}: {run['reason']}", style="" if run["status"] == "pruned" else "red")
 
 
 def comparison_table(

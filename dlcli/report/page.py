@@ -77,6 +77,8 @@ def sections(study: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[str]:
         yield section("Groups", table(CELLS, group_rows(study)) + over(study))
     told = told_of_one(done[0]["summary"]) if study["runs"] == len(done) == 1 else ""
     yield section("Why the test risk is what it is", told + pictures(term_pictures(study, done)))
+    if study.get("search"):
+        yield section("The search", pictures(search_pictures(study["search"])))
     rows = comparison_rows(study)
     if rows:
         yield section("Paired differences", table(COMPARED, rows) + pictures(forests(study)))
@@ -172,6 +174,20 @@ def term_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[Pic
             drawn = charts.swept(number, study["groups"], metric)
             said = f"{metric} against {number['key']}, bands over {', '.join(study['over'])}."
             yield Picture(f"terms/{metric}_against_{number['key']}", said, drawn)
+
+
+def search_pictures(search: Mapping[str, Any]) -> Iterator[Picture]:
+    from dlcli.report import searches
+
+    words = "The search by the validation loss: trials in their order, and the best so far; crosses were ended early."
+    yield Picture("search/history", words, searches.history(search))
+    words = "Each line is a trial; dark ones did well on validation."
+    yield Picture("search/parallel", words, searches.parallel(search))
+    for key in search["settings"]:
+        words = f"Validation loss against {key}, whatever the other settings were."
+        yield Picture(f"search/{key}", words, searches.against(search, key))
+    words = "Share of the variance of the validation loss that a setting explains over its range (fANOVA)."
+    yield Picture("search/importance", words, searches.importance(search))
 
 
 def forests(study: Mapping[str, Any]) -> Iterator[Picture]:

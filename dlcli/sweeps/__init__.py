@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from dlcli import config as configs
 from dlcli import registry
-from dlcli.errors import DlcliError, Interrupted
+from dlcli.errors import DlcliError, Interrupted, Pruned, StorageError
 from dlcli.report.summary import read_object
-from dlcli.training.progress import ProgressDisplay
+from dlcli.sweeps.pruning import quiet_display
 from dlcli.training.signals import Stop
 
 LAST_REASON = 300  # characters of a failure that are carried to the table; train.log has the rest
@@ -35,7 +35,8 @@ class Outcome(NamedTuple):
     """How a job ended."""
 
     folder: str  # its name within the sweep
-    state: Literal["done", "failed", "stopped"]  # stopped: by a signal, with a checkpoint
+    # stopped: by a signal, with a checkpoint; pruned: by the search that has begun it
+    state: Literal["done", "failed", "stopped", "pruned"]
     seconds: float
     reason: str = ""
 
@@ -47,21 +48,26 @@ def carry_out(job: Job) -> Outcome:
         return run_job(job)
     except Interrupted as fault:
         return Outcome(Path(job.folder).name, "stopped", time.perf_counter() - started, fault.message[:LAST_REASON])
+    except StorageError as fault:
+        return failed(Path(job.folder), fault)._replace(seconds=time.perf_counter() - started)
 
 
 def run_job(job: Job) -> Outcome:
-    """Bring the run of one job to its end, wherever it stands. Raises Interrupted, so that a sweep stops with its job.
+    """Bring the run of one job to its end, wherever it stands.
 
+    Raises Interrupted, so that a sweep stops with its job, and StorageError: what has no room for one has none for all.
     A finished run is left as it is; one with a checkpoint goes on from there, under the configuration it has.
     """
     folder, started = Path(job.folder), time.perf_counter()
     try:
         registry.load_plugins(job.plugins)
         folder.mkdir(parents=True, exist_ok=True)
+        if (status := read_object(folder / "status.json") or {}).get("state") == "pruned":
+            return Outcome(folder.name, "pruned", 0.0, status.get("reason", ""))
         if not is_complete(folder):
             with Stop() as stop:
                 train_or_resume(folder, job, stop)
-    except Interrupted:
+    except (Interrupted, StorageError):
         raise
     except Exception as fault:
         return failed(folder, fault)._replace(seconds=time.perf_counter() - started)
@@ -71,7 +77,7 @@ def run_job(job: Job) -> Outcome:
 def failed(folder: Path, fault: Exception) -> Outcome:
     """The other jobs go on; the traceback of a bug is in train.log."""
     reason = fault.message if isinstance(fault, DlcliError) else f"{type(fault).__name__}: {fault}"
-    return Outcome(folder.name, "failed", 0.0, reason[:LAST_REASON])
+    return Outcome(folder.name, "pruned" if isinstance(fault, Pruned) else "failed", 0.0, reason[:LAST_REASON])
 
 
 def train_or_resume(folder: Path, job: Job, stop: Stop) -> None:
@@ -80,8 +86,7 @@ def train_or_resume(folder: Path, job: Job, stop: Stop) -> None:
     turn, config, saved = session.train_in, job.config, folder / "config.yaml"
     if (folder / "environment.json").is_file() and saved.is_file():
         turn, config = session.resume, configs.load_saved(saved)
-    quiet = ProgressDisplay(lines=False)  # the sweep prints one line per job
-    ranked.at(folder, turn, config, stop, argv=job.argv, display=quiet)
+    ranked.at(folder, turn, config, stop, argv=job.argv, display=quiet_display(folder))
 
 
 def is_complete(folder: Path) -> bool:

@@ -77,11 +77,13 @@ class Board:
         from rich.table import Table
         from rich.text import Text
 
-        failed = sum(outcome.state != "done" for outcome in self._outcomes.values())
+        states = [outcome.state for outcome in self._outcomes.values()]
+        done, pruned = states.count("done"), states.count("pruned")
         running = [job for job in self._jobs if job.number in self._since and job.number not in self._outcomes]
         waiting = [job for job in self._jobs if job.number not in self._since]
         ended = [job for job in self._jobs if job.number in self._outcomes]
-        counts = f"{len(running)} running, {len(waiting)} waiting, {len(ended) - failed} done, {failed} failed"
+        counts = f"{len(running)} running, {len(waiting)} waiting, {done} done, {len(ended) - done - pruned} failed"
+        counts += f", {pruned} pruned" if pruned else ""
         table = Table("job", "state", "epoch", "train loss", "validation", "seconds", title=counts, box=None)
         for job in (running + waiting + ended)[: max(1, height - AROUND)]:
             table.add_row(Text(Path(job.folder).name), *self._cells(job))

@@ -14,9 +14,9 @@ from dlcli.errors import Interrupted
 from dlcli.protocols import Data
 from dlcli.sweeps import Job, Outcome, failed, interrupted, is_complete
 from dlcli.sweeps.board import Board
+from dlcli.sweeps.pruning import quiet_display
 from dlcli.training.directory import RunDirectory
 from dlcli.training.loop import Course
-from dlcli.training.progress import ProgressDisplay
 from dlcli.training.room import room
 from dlcli.training.signals import Stop
 from dlcli.training.together import together
@@ -74,7 +74,7 @@ def course(job: Job, stop: Stop, board: Board, outcomes: dict[int, Outcome], rea
 
 
 def train_or_resume(folder: Path, job: Job, stop: Stop, read: Reader) -> Course[Any]:
-    quiet, saved = ProgressDisplay(lines=False), folder / "config.yaml"
+    quiet, saved = quiet_display(folder), folder / "config.yaml"
     with RunDirectory(folder) as directory:
         if (folder / "environment.json").is_file() and saved.is_file():
             config = configs.load_saved(saved)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 
-from dlcli.errors import Interrupted, UsageError
+from dlcli.errors import Interrupted, Pruned, UsageError
 from dlcli.report.summary import flatten
 from dlcli.training.directory import read_environment
 from dlcli.training.tracker import read_metrics
@@ -43,7 +43,7 @@ class Service(Protocol):
         """first: the number of the first of these; `step` and `epoch` are in each."""
 
     def end(self, state: str) -> None:
-        """state: done, failed or interrupted."""
+        """state: done, failed, or interrupted by a signal or a search."""
 
 
 def require(config: Config) -> None:
@@ -79,7 +79,7 @@ class Followers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt | Pruned)
         state = "done" if error is None else "interrupted" if stopped else "failed"
         for service in self._open.values():
             with suppress(Exception):  # told already, where it failed before

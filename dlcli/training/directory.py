@@ -24,7 +24,7 @@ from dlcli.training.train_log import TrainLog
 
 ATTEMPTS = 10_000
 LONGEST_NAME = 60
-RunStatus = Literal["running", "done", "failed", "interrupted"]
+RunStatus = Literal["running", "done", "failed", "interrupted", "pruned"]
 
 
 def claim(output_root: str, what: str, seed: int) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlcli import config as configs
 from dlcli.errors import StorageError, UsageError
-from dlcli.report.summary import absent, read_run, read_summary
+from dlcli.report.summary import absent, read_object, read_run, read_summary
 
 FORMATS = ("table", "md", "csv", "json", "html")
 
@@ -73,6 +73,7 @@ def write_page(studied: dict[str, Any], runs: Sequence[dict[str, Any]], folder: 
     """FOLDER/report.html."""
     from dlcli.report.page import page
 
+    studied = {**studied, "search": read_object(folder / "search.json")}  # where settings were searched for
     path = folder.absolute() / "report.html"
     try:
         path.write_text(page(studied, runs, folder.absolute().name), encoding="utf-8")

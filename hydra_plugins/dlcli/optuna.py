@@ -11,14 +11,12 @@ from omegaconf import DictConfig
 
 from hydra_plugins.dlcli.parallel import returned
 
-JOURNAL = "optuna.journal"  # in the folder of the sweep; a resumed search reads it
-
 
 class OptunaSweeper(Sweeper):
     """Trial n lies in the folder trial-n. One that was stopped goes on with its settings when the sweep is resumed."""
 
-    def __init__(self, trials: int, at_once: int, seed: int):
-        self.trials, self.at_once, self.seed = trials, at_once, seed
+    def __init__(self, trials: int, at_once: int, seed: int, pruner: str, startup: int):
+        self.trials, self.at_once, self.seed, self.pruner = trials, at_once, seed, (pruner, startup)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader, self.root = hydra_context.config_loader, Path(task_function.root)
@@ -38,28 +36,33 @@ class OptunaSweeper(Sweeper):
             if trial.state.is_finished():
                 ended.append(returned(self.texts(trial, fixed), earlier(self.root / folder(trial))))
         waiting = [trial for trial in study.trials if trial.state == TrialState.RUNNING]
-        while waiting or len(study.trials) < self.trials:
-            fresh = range(min(self.at_once, self.trials - len(study.trials)))
-            batch = [waiting.pop(0)] if waiting else [study.ask(drawn) for _ in fresh]
-            texts = [self.texts(trial, fixed) for trial in batch]
-            for trial, words in zip(batch, texts, strict=True):
-                self.loader.job_folders[tuple(words)] = folder(trial)
-            jobs = self.launcher.launch(texts, initial_job_idx=batch[0].number)
-            for trial, job in zip(batch, jobs, strict=True):
-                risk = validation_risk(self.root / folder(trial)) if job.return_value.state == "done" else None
-                study.tell(trial.number, risk, TrialState.FAIL if risk is None else None)
-            ended += jobs
+        try:
+            while waiting or len(study.trials) < self.trials:
+                fresh = range(min(self.at_once, self.trials - len(study.trials)))
+                batch = [waiting.pop(0)] if waiting else [study.ask(drawn) for _ in fresh]
+                texts = [self.texts(trial, fixed) for trial in batch]
+                for trial, words in zip(batch, texts, strict=True):
+                    self.loader.job_folders[tuple(words)] = folder(trial)
+                jobs = self.launcher.launch(texts, initial_job_idx=batch[0].number)
+                for trial, job in zip(batch, jobs, strict=True):
+                    state, outcome = None, job.return_value.state
+                    risk = validation_risk(self.root / folder(trial)) if outcome == "done" else None
+                    if risk is None:
+                        state = TrialState.PRUNED if outcome == "pruned" else TrialState.FAIL
+                    study.tell(trial.number, risk, state)
+                ended += jobs
+        finally:
+            record(study, axes, self.root)
         tell_best(study)
         return [ended]
 
     def study(self) -> Any:
         import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        storage = JournalStorage(JournalFileBackend(str(self.root / JOURNAL)))
-        study = optuna.create_study(storage=storage, study_name="dlcli", load_if_exists=True)
+        from dlcli.sweeps.pruning import PRUNER, STUDY, storage
+
+        study = optuna.create_study(storage=storage(self.root), study_name=STUDY, load_if_exists=True)
+        study.set_user_attr(PRUNER, self.pruner)  # the jobs read it
         # Of another seed than at the start of the sweep, or a resumed search would draw its first trials again.
         study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.trials))
         return study
@@ -79,7 +82,9 @@ def distribution(axis: Any) -> Any:
 
 
 def folder(trial: Any) -> str:
-    return f"trial-{trial.number:04d}"
+    from dlcli.sweeps.pruning import TRIAL
+
+    return f"{TRIAL}{trial.number:04d}"
 
 
 def validation_risk(run_dir: Path) -> float | None:
@@ -98,14 +103,57 @@ def earlier(run_dir: Path) -> Any:
     if is_complete(run_dir):
         return Outcome(run_dir.name, "done", 0.0)
     status = read_object(run_dir / "status.json") or {}
-    return Outcome(run_dir.name, "failed", 0.0, status.get("reason", ""))
+    state = "pruned" if status.get("state") == "pruned" else "failed"
+    return Outcome(run_dir.name, state, 0.0, status.get("reason", ""))
+
+
+def record(study: Any, axes: Sequence[Any], root: Path) -> None:
+    """Leave search.json, from which the page draws the search."""
+    from dlcli.training import strict_json
+    from dlcli.training.durable import replace
+
+    trials = [
+        {
+            "run": folder(trial),
+            "state": trial.state.name.lower(),
+            "loss": trial.value,
+            "settings": trial.params,
+        }
+        for trial in study.trials
+    ]
+    kinds = {axis.key: "word" if axis.choices else "log" if axis.log else "number" for axis in axes}
+    found = {"settings": kinds, "trials": trials, "importance": importance(study)}
+    replace(root / "search.json", strict_json.dump_lines(found))
+
+
+def importance(study: Any) -> dict[str, float]:
+    """Share of the variance of the validation loss that each setting explains; empty where too few trials tell it.
+
+    Source: Hutter et al. 2014, functional ANOVA.
+    """
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    values = {trial.value for trial in complete(study)}
+    if len(values) < 4:
+        return {}
+    return {
+        key: float(share)
+        for key, share in get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0)).items()
+    }
+
+
+def complete(study: Any) -> list[Any]:
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def tell_best(study: Any) -> None:
-    done = [trial for trial in study.trials if trial.value is not None]
+    done = complete(study)
     if done:
         best = min(done, key=lambda trial: trial.value)
         shown = " ".join(f"{key}={value}" for key, value in best.params.items())
         print(
-            f"\nbest   {folder(best)} of {len(done)} trials: validation loss {best.value:.4g} with {shown}", flush=True
+            f"\nbest   {folder(best)} of {len(study.trials)} trials: validation loss {best.value:.4g} with {shown}",
+            flush=True,
         )

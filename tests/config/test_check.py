@@ -12,7 +12,7 @@ NO_CODE = "a config names no code; choose with GROUP=NAME"
 ADAM = "adam takes lr, beta1, beta2, eps, weight_decay, decay"
 SECTIONS = (
     "sections: model, dataset, task, normalization, initialization, optimizer, schedule, augmentation, "
-    "training, checkpoint, decompose; beside them seed, name, tags, output_root, run_dir, pictures"
+    "training, checkpoint, decompose, tracking; beside them seed, name, tags, output_root, run_dir, pictures"
 )
 NAME_RULE = "a name is 1 to 100 letters, digits, spaces and signs, without / and \\, not starting with . - ~"
 
