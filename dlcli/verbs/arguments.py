@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
@@ -70,7 +71,8 @@ def saved_config(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     if not path.is_file():
         raise UsageError(*absent(run_dir))
     try:
-        saved = configs.load_saved(path)
+        with naming_plugins(run_dir):
+            saved = configs.load_saved(path)
     except UsageError as fault:
         from dlcli.training.directory import read_environment
 
@@ -83,6 +85,41 @@ def saved_config(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]
             f"go on with that version: pip install dlcli-train=={writer}",
         ) from fault
     return configs.load_saved(path, overrides) if overrides else saved
+
+
+@contextmanager
+def naming_plugins(folder: Path) -> Iterator[None]:
+    """Where what a run or sweep names is not known: the command that brings the plugin along with which it was started.
+
+    It is not loaded by itself, because a folder that somebody has sent must not choose which code runs.
+    """
+    try:
+        yield
+    except UsageError as fault:
+        plugins = [word for word in plugins_of(folder) if word not in sys.argv]
+        if not plugins or not fault.message.startswith("unknown"):
+            raise
+        words = shlex.join([*sys.argv[1:], *(part for plugin in plugins for part in ("--plugin", plugin))])
+        problem = fault.message.splitlines()[0]
+        raise UsageError(
+            f"{problem}: it came with a plugin, whose code runs only when you say so",
+            f"if you trust {' and '.join(plugins)}: dlcli {words}",
+        ) from fault
+
+
+def plugins_of(folder: Path) -> list[str]:
+    """As they were typed where it was started."""
+    try:
+        lines = (folder / "command.txt").read_text(encoding="utf-8").splitlines()
+        return list(dict.fromkeys(word for line in lines for word in following(shlex.split(line), "--plugin")))
+    except (OSError, ValueError):
+        return []
+
+
+def following(words: list[str], flag: str) -> list[str]:
+    """The values of a flag that may be given several times."""
+    after = [words[i + 1] for i, word in enumerate(words[:-1]) if word == flag]
+    return after + [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
 
 
 def add_checkpoint(parser: ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from dlcli import registry, verbs
 from dlcli.config import catalogue
 from dlcli.errors import DlcliError
+from dlcli.verbs.arguments import following
 
 BASH = """\
 # in ~/.bashrc: eval "$(dlcli completion bash)"
@@ -99,9 +100,3 @@ def words(line: str) -> list[str]:
     except ValueError:
         found = line.split()
     return [*found, ""] if not found or line[-1].isspace() else found
-
-
-def following(words: list[str], flag: str) -> list[str]:
-    """The values of a flag that may be given several times."""
-    after = [words[i + 1] for i, word in enumerate(words[:-1]) if word == flag]
-    return after + [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]

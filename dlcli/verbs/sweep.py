@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from dlcli import config as configs
 from dlcli.errors import SweepFailed, UsageError
+from dlcli.verbs.arguments import naming_plugins
 
 SWEEP = "sweep.json"  # what a resumed sweep is composed from again
 
@@ -34,6 +36,7 @@ def run(overrides: Sequence[str], config_dir: Path | None, source: Path | None, 
         replace(root / "base.yaml", configs.text(saved).encode())
     description = {"overrides": list(overrides), "config_dir": config_dir and str(config_dir.absolute())}
     replace(root / SWEEP, json.dumps(description, indent=2).encode())
+    replace(root / "command.txt", f"{shlex.join(sys.argv)}\n".encode())
     return carry_out(sweep, root, plugins)
 
 
@@ -46,7 +49,8 @@ def resume(root: Path, overrides: Sequence[str], plugins: Sequence[str]) -> int:
     described = read_description(root)
     saved = configs.load_saved(root / "base.yaml") if (root / "base.yaml").is_file() else None
     folder = described["config_dir"]
-    sweep = configs.open_sweep(described["overrides"], folder and Path(folder), saved)
+    with naming_plugins(root):
+        sweep = configs.open_sweep(described["overrides"], folder and Path(folder), saved)
     return carry_out(sweep, root.absolute(), plugins)
 
 
