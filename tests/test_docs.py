@@ -35,6 +35,18 @@ def test_the_version_is_one():
     assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_the_page_of_experiments_says_what_each_of_them_says():
+    page = (ROOT / "docs" / "experiments.md").read_text().split("\n**")[1:]
+    found = {part.partition("**")[0]: " ".join(part.split()) for part in page}
+    files = {path.stem: path.read_text() for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    assert found.keys() == files.keys()
+    for name, text in files.items():
+        told = dict(re.findall(r"^# (\w+): (.+)$", text, re.MULTILINE))
+        command = told.pop("Run").partition(" (")[0]
+        assert f"`{command}`" in found[name], name
+        assert all(told[key] in found[name] for key in ("What", "Expect", "Cost")), name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_run(page, tmp_path):

@@ -7,12 +7,15 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dlcli.errors import DataError, DistributedError, Interrupted
 from dlcli.training.elastic import cause
@@ -86,6 +89,23 @@ def test_an_evaluation_on_ranks_is_that_of_one_process_to_the_bit(codes, tmp_pat
             assert last[f"risk/{split}/{metric}"] == risk["value"]
 
 
+def test_diagnostics_are_those_of_one_process(warm, codes, tmp_path):
+    words = ["train", *PLAIN, *COMMON, "training.diagnostics=true"]
+    assert warm.run(*words, f"run_dir={tmp_path / 'one'}").code == 0
+    assert codes(*words, f"run_dir={tmp_path / 'two'}") == [0, 0]
+    one, two = (diagnostics(tmp_path / name) for name in ("one", "two"))
+    assert one.keys() == two.keys() and {tag.split("/")[1] for tag, _ in one} >= {"train", "update_ratio"}
+    for place, value in one.items():
+        assert two[place] == pytest.approx(value, rel=1e-2, abs=1e-6), place
+
+
+def diagnostics(run_dir):
+    """(tag, step) -> what TensorBoard has."""
+    accumulator = EventAccumulator(str(run_dir / "tensorboard")).Reload()
+    tags = [tag for tag in accumulator.Tags()["scalars"] if tag.startswith("diagnostics/")]
+    return {(tag, event.step): event.value for tag in tags for event in accumulator.Scalars(tag)}
+
+
 def test_a_signal_to_one_rank_stops_all_in_one_step_and_they_resume_to_the_bit(warm, start, codes, tmp_path):
     words = ["train", *KINDS["batch norm and dropout"], *COMMON]
     assert codes(*words, f"run_dir={tmp_path / 'unbroken'}") == [0, 0]
@@ -118,6 +138,29 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path):
     told(Ended(process.returncode, out, err), 10, "rank 1 died (signal 9)")
     assert time.monotonic() - killed < 10
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
+
+
+@pytest.mark.slow
+def test_two_machines_train_one_run_by_torchrun(tmp_path):
+    """As the page on clusters has it; both launchers run here."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    words = ["train", *PLAIN, *COMMON, "training.device=cpu"]
+    for nodes, name in enumerate(("one", "two"), 1):
+        launch = [f"--nnodes={nodes}", "--nproc-per-node=1", "--master-addr=localhost", f"--master-port={port}"]
+        work = ["-m", "dlcli", *words, f"run_dir={tmp_path / name}"]
+        machines = [
+            subprocess.Popen(
+                [sys.executable, "-m", "torch.distributed.run", *launch, f"--node-rank={node}", *work],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdout=subprocess.DEVNULL,
+            )
+            for node in range(nodes)
+        ]
+        assert [machine.wait(300) for machine in machines] == [0] * nodes
+    one, two = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    assert 0 < max(np.abs(one[name] - two[name]).max() for name in one) < 1e-5
 
 
 def children(pid):

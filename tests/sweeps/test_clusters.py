@@ -40,6 +40,20 @@ def test_a_sweep_with_a_bug_and_a_kill_has_the_results_of_the_serial_one(dlcli, 
         assert json.loads((folder / "summary.json").read_text())["risks"] == alone
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_each_job_of_slurm_can_start_ranks_of_its_own(dlcli, tmp_path):
+    pytest.importorskip("submitit", reason="pip install 'dlcli-train[slurm]'")
+    two = (*ENGINES["slurm"], "hydra.launcher.slots=1", "training.devices=2")
+    assert dlcli("train", "-m", *two, *QUICK, "seed=0,1", "run_dir=swept").code == 0
+    assert dlcli("train", *QUICK, "run_dir=alone").code == 0
+    swept, alone = (
+        json.loads((tmp_path / folder / "summary.json").read_text())["risks"]["train"]["loss"]["value"]
+        for folder in ("swept/seed=0", "alone")
+    )
+    assert swept != alone and swept == pytest.approx(alone, abs=1e-5)  # the gradient is a sum of two
+
+
 def test_a_parameter_that_submitit_lacks_is_refused(dlcli):
     pytest.importorskip("submitit", reason="pip install 'dlcli-train[slurm]'")
     answer = dlcli("train", "-m", *ENGINES["slurm"], "hydra.launcher.parameters.tiem=3", *QUICK, "seed=1,2")
