@@ -122,7 +122,8 @@ def test_a_signal_to_one_rank_stops_all_in_one_step_and_they_resume_to_the_bit(w
     assert alone.code == 0 and "resuming from step 26" in alone.out
 
 
-def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path):
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path, victim):
     run = tmp_path / "run"
     words = [*PLAIN, *COMMON, "training.epochs=100000", "training.evaluate_every=1000", "training.devices=2"]
     process = cold("train", *words, f"run_dir={run}", start_new_session=True)
@@ -132,10 +133,10 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path):
         time.sleep(0.05)
     ranks = children(process.pid)
     assert len(ranks) == 2
-    os.kill(ranks[1], signal.SIGKILL)
+    os.kill(ranks[victim], signal.SIGKILL)
     killed = time.monotonic()
     out, err = process.communicate(timeout=60)
-    told(Ended(process.returncode, out, err), 10, "rank 1 died (signal 9)")
+    told(Ended(process.returncode, out, err), 10, f"rank {victim} died (signal 9)")
     assert time.monotonic() - killed < 10
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
 
