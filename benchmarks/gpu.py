@@ -81,20 +81,21 @@ def step_of(run) -> Callable[[], None]:
 
 
 def steps(arguments: argparse.Namespace) -> None:
-    peak = {bf16: matrix_rate(arguments.device, bf16) for bf16 in (False, True)}
-    print(f"matrix products: fp32 {peak[False] / 1e12:.2f}, bf16 {peak[True] / 1e12:.2f} TFLOP/s")
+    modes = list(dict.fromkeys(["eager", *arguments.modes]))
+    peak = {bf16: matrix_rate(arguments.device, bf16) for bf16 in {"bf16" in mode for mode in modes}}
+    for bf16, rate in peak.items():
+        print(f"a product of matrices in {'bf16' if bf16 else 'fp32'} runs at {rate / 1e12:.2f} TFLOP/s", flush=True)
     for task in arguments.tasks:
         works = {}
-        for mode in dict.fromkeys(["eager", *arguments.modes]):
+        for mode in modes:
             works[mode] = step_of(built([*overrides(task, arguments.data), *MODES[mode]], arguments.device))
             timed(works[mode], 5, arguments.device)  # warms up, and compiles
         seconds = {mode: [] for mode in works}
         for _ in range(arguments.rounds):
             for mode, work in works.items():
                 seconds[mode].append(timed(work, STEPS[task], arguments.device))
-        print(
-            f"\n{task}: {arguments.rounds} rounds of {STEPS[task]} steps\n{'':15} {'ms/step':>8} {'of eager':>20} of peak"
-        )
+        print(f"\n{task}: {arguments.rounds} rounds of {STEPS[task]} steps")
+        print(f"{'':15} {'ms/step':>8} {'of eager':>20} of peak")
         for mode, found in seconds.items():
             ratios = [mine / eager for mine, eager in zip(found, seconds["eager"], strict=True)]
             share = MFLOP[task] * 1e6 / statistics.median(found) / peak["bf16" in mode]
