@@ -31,5 +31,5 @@ class SerialLauncher(Launcher):
             job_subdir_key="hydra.sweep.subdir",
         )
         if ended.status is JobStatus.FAILED:  # a signal, or a bug of ours: whatever a job itself can do is an outcome
-            raise ended.return_value
+            raise ended._return_value  # without the underscore, Hydra tells of it on stderr first
         return ended

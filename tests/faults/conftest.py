@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,6 +121,19 @@ class Warm:
 
     def run(self, *words, **circumstances) -> Ended:
         return self.start(*words, **circumstances).wait()
+
+
+@contextmanager
+def small_disk(folder, kilobytes):
+    """A file system of that size, in memory."""
+    folder.mkdir()
+    size = f"size={kilobytes}k"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "dlcli", folder], capture_output=True).returncode:
+        pytest.skip("mounting a file system is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,10 +10,10 @@ import os
 import random
 import shutil
 import subprocess
-from contextlib import contextmanager
 
 import pytest
 
+from tests.faults.conftest import small_disk
 from tests.faults.left_behind import acknowledged, differences, newest_good, outcome
 from tests.faults.runs import COMMON, KINDS, check_resumed
 from tests.faults.told import told
@@ -105,18 +105,6 @@ def test_a_limit_on_the_size_of_files(warm, expected, tmp_path, size):
     told(warm.run(*WORDS, f"run_dir={folder}", file_size=size), 6)
     if (folder / "config.yaml").is_file():
         check_resumed(warm, folder, expected)
-
-
-@contextmanager
-def small_disk(folder, kilobytes):
-    folder.mkdir()
-    size = f"size={kilobytes}k"
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "dlcli", folder], capture_output=True).returncode:
-        pytest.skip("mounting a file system is not allowed here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.mark.short("60")
