@@ -1,6 +1,38 @@
-"""Traps that give plausible but wrong numbers, each sprung through the command line."""
+"""Traps that give plausible but wrong numbers, each sprung through the command line; and where the others are.
 
+1, 2, 3, 4: training/test_evaluate.py::test_the_reported_train_risk_is_none_of_the_numbers_that_look_like_it
+2: training/test_evaluate.py::test_evaluating_changes_nothing_in_the_model
+4: training/test_evaluate.py::test_a_far_example_in_the_last_small_batch_weighs_as_much_as_any_other
+5: training/test_evaluate.py::test_smoothing_of_the_objective_leaves_the_risk_of_a_perfect_fit_at_zero
+6: conclusion/test_terms.py::test_a_tiny_learning_rate_is_optimization_and_a_good_one_is_not
+7: conclusion/test_traps.py::test_what_other_runs_have_reached_counts_for_equal_keys_only
+8: conclusion/test_terms.py::test_a_bottleneck_is_no_interpolation_however_many_parameters
+9: conclusion/test_terms.py::test_a_linear_vae_is_closed_at_probabilistic_pca_and_has_no_floor_of_zero
+9: conclusion/test_terms.py::test_separable_classes_are_not_called_optimized
+11: conclusion/test_terms.py::test_weight_decay_is_the_bias_of_the_objective_and_not_the_solvers_fault
+12: decomposition/test_selftest.py::test_trap_a_heuristic_that_ends_the_interval
+13: conclusion/test_traps.py::test_the_test_risk_is_told_under_the_label_noise_of_the_training_set_too
+14, 19: conclusion/test_terms.py::test_circumstances_are_told
+15: test_averaged_session.py::test_normalization_dropout_augmentation_smoothing_and_average_at_once
+16: conclusion/test_traps.py::test_risks_are_held_against_float64
+17: decomposition/test_decompose.py::test_tiny_differences_are_below_resolution
+18: datasets/test_prepare.py::test_statistics_depend_on_the_training_examples_in_use_alone
+20: datasets/test_windows.py::test_every_token_but_the_first_is_predicted_once_from_the_tokens_before_it_in_its_window
+21: decomposition/test_selftest.py::test_trap_the_textbook_interval_of_an_error_rate
+21: decomposition/test_selftest.py::test_trap_windows_of_a_text_taken_for_independent
+22: decomposition/test_selftest.py::test_trap_seeds_without_pairs_and_correction
+22: decomposition/test_sweep.py::test_a_choice_at_the_end_of_its_grid_is_flagged
+23: decomposition/test_paired.py::test_a_diverged_run_is_counted_and_not_averaged
+24: tasks/test_reconstruction.py::test_beta_and_free_bits_change_what_is_minimized_and_not_what_is_reported
+25: metrics/test_mixture.py::test_the_truth_scores_25_modes_and_the_share_within_three_deviations
+27: faults/test_ranks.py::test_an_evaluation_on_ranks_is_that_of_one_process_to_the_bit
+28: training/test_diagnostics.py::test_sharpness_is_the_greatest_eigenvalue_of_a_quadratic
+29: conclusion/test_traps.py::test_a_schedule_that_was_stopped_early_has_no_terms
+"""
+
+import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,3 +145,10 @@ def test_every_number_of_the_terms_can_be_had_from_the_rows_again(dlcli, summary
     low, high = part["approx_train"]["interval"]
     ends = [rows["train"].mean() - high, rows["train"].mean() - low]
     assert part["optimization"]["interval"] == pytest.approx(ends, abs=1e-12)
+
+
+def test_the_table_above_names_tests_that_exist():
+    named = re.findall(r"(\S+\.py)::(\w+)", __doc__)
+    tests = Path(__file__).parents[1]
+    assert len(named) > 20
+    assert not [test for file, test in named if f"def {test}(" not in (tests / file).read_text()]
