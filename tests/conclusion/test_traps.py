@@ -2,6 +2,7 @@
 
 1, 2, 3, 4: training/test_evaluate.py::test_the_reported_train_risk_is_none_of_the_numbers_that_look_like_it
 2: training/test_evaluate.py::test_evaluating_changes_nothing_in_the_model
+3: training/test_evaluate.py::test_every_example_has_its_row
 4: training/test_evaluate.py::test_a_far_example_in_the_last_small_batch_weighs_as_much_as_any_other
 5: training/test_evaluate.py::test_smoothing_of_the_objective_leaves_the_risk_of_a_perfect_fit_at_zero
 6: conclusion/test_terms.py::test_a_tiny_learning_rate_is_optimization_and_a_good_one_is_not
@@ -9,6 +10,7 @@
 8: conclusion/test_terms.py::test_a_bottleneck_is_no_interpolation_however_many_parameters
 9: conclusion/test_terms.py::test_a_linear_vae_is_closed_at_probabilistic_pca_and_has_no_floor_of_zero
 9: conclusion/test_terms.py::test_separable_classes_are_not_called_optimized
+10: decomposition/test_decompose.py::test_the_error_of_the_cross_entropy_minimizer_is_no_minimum_of_the_error
 11: conclusion/test_terms.py::test_weight_decay_is_the_bias_of_the_objective_and_not_the_solvers_fault
 12: decomposition/test_selftest.py::test_trap_a_heuristic_that_ends_the_interval
 13: conclusion/test_traps.py::test_the_test_risk_is_told_under_the_label_noise_of_the_training_set_too
@@ -16,6 +18,7 @@
 15: test_averaged_session.py::test_normalization_dropout_augmentation_smoothing_and_average_at_once
 16: conclusion/test_traps.py::test_risks_are_held_against_float64
 17: decomposition/test_decompose.py::test_tiny_differences_are_below_resolution
+17: conclusion/test_traps.py::test_what_the_sums_of_float64_cannot_tell_apart_is_below_resolution
 18: datasets/test_prepare.py::test_statistics_depend_on_the_training_examples_in_use_alone
 20: datasets/test_windows.py::test_every_token_but_the_first_is_predicted_once_from_the_tokens_before_it_in_its_window
 21: decomposition/test_selftest.py::test_trap_the_textbook_interval_of_an_error_rate
@@ -25,9 +28,16 @@
 23: decomposition/test_paired.py::test_a_diverged_run_is_counted_and_not_averaged
 24: tasks/test_reconstruction.py::test_beta_and_free_bits_change_what_is_minimized_and_not_what_is_reported
 25: metrics/test_mixture.py::test_the_truth_scores_25_modes_and_the_share_within_three_deviations
+26: models/test_flow.py::test_the_change_of_volume_is_that_of_the_jacobian
+26: models/test_flow.py::test_a_density_over_the_plane_integrates_to_one
+26: tasks/test_density.py::test_equally_likely_pixels_cost_the_log_of_their_number_exactly
+26: tasks/test_energy.py::test_the_quadrature_gives_the_partition_function_of_a_gaussian
+27: conclusion/test_traps.py::test_ranks_count_each_example_once_where_the_pieces_do_not_divide
 27: faults/test_ranks.py::test_an_evaluation_on_ranks_is_that_of_one_process_to_the_bit
 28: training/test_diagnostics.py::test_sharpness_is_the_greatest_eigenvalue_of_a_quadratic
+28: conclusion/test_traps.py::test_diagnostics_are_those_of_the_function_without_dropout
 29: conclusion/test_traps.py::test_a_schedule_that_was_stopped_early_has_no_terms
+30: conclusion/test_traps.py::test_data_sets_of_other_seeds_spread_as_theory_says_and_other_runs_on_one_do_not
 """
 
 import re
@@ -38,14 +48,25 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from dlcli import config
 from dlcli.build import build
 from dlcli.conclusion import evaluation
 from dlcli.conclusion.conclude import keys
+from dlcli.datasets.resident import Resident
+from dlcli.datasets.synthetic_regression import linear_regression
+from dlcli.decomposition.cautions import Circumstances
+from dlcli.decomposition.decompose import decompose
+from dlcli.protocols import Bound, DataSpec
+from dlcli.tasks.classification import multiclass
 from dlcli.training import loop
+from dlcli.training.diagnostics import diagnose
+from dlcli.training.evaluate import evaluate
+from dlcli.training.ranks import Ranks
 
 NOISY = ("dataset=iris", "dataset.label_noise=0.3", "dataset.validation_fraction=0", "model=linear")
+SPEC = DataSpec("planted", (6,), classes=("a", "b", "c"))
 
 
 def keys_of(*words):
@@ -145,6 +166,69 @@ def test_every_number_of_the_terms_can_be_had_from_the_rows_again(dlcli, summary
     low, high = part["approx_train"]["interval"]
     ends = [rows["train"].mean() - high, rows["train"].mean() - low]
     assert part["optimization"]["interval"] == pytest.approx(ends, abs=1e-12)
+
+
+@pytest.mark.parametrize(("difference", "told"), [(5e-11, True), (5e-10, False)])
+def test_what_the_sums_of_float64_cannot_tell_apart_is_below_resolution(difference, told):
+    """Trap 17: far above the rounding of one number, below that of a sum of many."""
+    rows = np.full(10, difference)
+    floor = Bound("lower", 0.0, "certified", "nonnegativity")
+    parts = decompose(rows, rows, [floor], loss="loss", unit="nats", circumstances=Circumstances(), rounding=2.0**-52)
+    assert parts.below_resolution == told
+    assert ("below_resolution" in {warning.code for warning in parts.warnings}) == told
+
+
+class Apart(Ranks):
+    """A rank whose sums stay its own."""
+
+    def add(self, *tensors):
+        pass
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_ranks_count_each_example_once_where_the_pieces_do_not_divide(size):
+    """Trap 27: 101 examples in pieces of 10, the last of one; nothing is padded and nothing counts twice."""
+    generator = torch.Generator().manual_seed(0)
+    split = Resident(torch.randn(101, 6, generator=generator), torch.arange(101) % 3)
+    torch.manual_seed(0)
+    model, task = nn.Linear(6, 3), multiclass(SPEC, loss="cross_entropy", label_smoothing=0.0)
+    alone = evaluate(model, task, split, chunk=10)["loss"]
+    found = np.stack([evaluate(model, task, split, chunk=10, ranks=Apart(r, size))["loss"] for r in range(size)])
+    assert found.shape == (size, 101)
+    assert ((found != 0).sum(0) == 1).all()
+    assert np.array_equal(found.sum(0), alone)
+
+
+def test_diagnostics_are_those_of_the_function_without_dropout():
+    """Trap 28: in training mode the sharpness would be that of another function at each product."""
+    found = []
+    for dropout in (0.5, 0):
+        run = build(config.load_checked(("dataset=iris", "model=mlp", f"model.dropout={dropout}")))
+        run.model.train()
+        found.append({tag: value for tag, value in diagnose(run).items() if tag.endswith("sharpness")})
+        assert run.model.training
+    assert found[0] == found[1] and all(found[0].values()) and len(found[0]) == 1
+
+
+def test_data_sets_of_other_seeds_spread_as_theory_says_and_other_runs_on_one_do_not():
+    """Trap 30: n L_tr / noise^2 at the least squares is chi-squared with n - p degrees of freedom, over data sets."""
+    n, p, noise, sets = 50, 5, 0.5, 400
+    minima = []
+    for seed in range(sets):
+        made = linear_regression(seed, examples=n, test_examples=1, features=p, decay=0.0, noise=noise)
+        inputs, targets = made.train.inputs, made.train.targets
+        minima.append(np.linalg.lstsq(inputs, targets)[1].item() / n)
+    freedom, unit = n - p, noise**2 / n
+    variance = 2 * freedom * unit**2
+    assert abs(np.mean(minima) - freedom * unit) < 3 * np.sqrt(variance / sets)
+    assert np.var(minima, ddof=1) == pytest.approx(variance, rel=3 * np.sqrt((2 + 12 / freedom) / sets))
+    words = ("dataset=linear_regression", "model=linear")
+    one, same, other = (
+        build(config.load_checked((*words, *word))).data for word in ((), ("seed=1",), ("dataset.seed=1",))
+    )
+    for split in ("train", "test"):
+        first, again, redrawn = (getattr(data, split).batch(slice(None)).targets for data in (one, same, other))
+        assert torch.equal(first, again) and not torch.equal(first, redrawn)
 
 
 def test_the_table_above_names_tests_that_exist():
