@@ -56,7 +56,9 @@ def build(config: Config, read: Read | None = None) -> Run:
         model.compile()
     learners = tuple(learner(config, model, phase) for phase in task.phases)
     examples, order = len(data.train), stream(config["seed"], "order")
-    batches = Batches(examples, batch_size(training, learners, examples), order, device, data.train.cuts)
+    placed = on_device(data, device)
+    size = batch_size(training, learners, examples)
+    batches = Batches(examples, size, order, placed.train.device, data.train.cuts)
     steps = training.steps or training.epochs * batches.epoch_steps
     if batches.batch_size < here().size:
         raise UsageError(
@@ -66,7 +68,7 @@ def build(config: Config, read: Read | None = None) -> Run:
     return Run(
         seed=config["seed"],
         device=device,
-        data=on_device(data, device),
+        data=placed,
         task=task,
         model=model,
         learners=learners,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class Batch(NamedTuple):
 class Examples(NamedTuple):
     """One split as a source delivers it."""
 
-    inputs: np.ndarray  # (n, *shape), uint8 images or floats; with a vocabulary (n, length) tokens, or a text (n,)
+    # (n, *shape), uint8 images or floats, or an array on disk; with a vocabulary (n, length) tokens, or a text (n,)
+    inputs: np.ndarray
     targets: np.ndarray  # (n,) integer classes, (n, targets) floats, or (n, length) tokens; of a text the next tokens
 
 
@@ -100,13 +101,17 @@ class Source(NamedTuple):
 
 
 class Split(Protocol):
-    """Examples on the device, read by index."""
+    """Examples on the device, or read from disk and brought there, by index."""
 
     cuts: int  # ways in which a text falls into examples, index i + k * len(self) is example i of cut k; else 1
     contiguous: bool  # neighbouring examples are pieces of one text, and depend on each other
+    device: Any  # where indices are wanted
+    targets: Tensor  # all of them, as batches have them; no input is read
 
     def __len__(self) -> int: ...
-    def batch(self, indices: Tensor | slice) -> Batch: ...
+    def batch(self, indices: Tensor | slice, then: Iterable[Tensor | slice] = ()) -> Batch:
+        """then: what will be asked for afterwards, of which a split on disk reads some ahead."""
+
     def to(self, device: Any) -> Split: ...
 
 

@@ -53,7 +53,9 @@ def _mirrored(inputs: Tensor, flip: float | str, generator: Generator, visit: Vi
     """(batch, 1) bool: which of the images are mirrored."""
     if flip == "alternating":
         examples = (
-            torch.arange(len(inputs), device=inputs.device) if isinstance(visit.examples, slice) else visit.examples
+            torch.arange(len(inputs), device=inputs.device)
+            if isinstance(visit.examples, slice)
+            else visit.examples.to(inputs.device)
         )
         return ((examples * MIXING >> 31) + visit.epoch)[:, None] % 2 == 1
     return torch.rand(len(inputs), 1, generator=generator, device=generator.device).to(inputs.device) < flip

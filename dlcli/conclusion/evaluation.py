@@ -118,7 +118,7 @@ def risk_estimates(
                 error = noise_error(rows, evaluated.again[split][name])
                 found[split][name] |= {"noise_se": error} if error else {}  # 0: the expectation has a closed form
             if estimate.unit == "squared units":
-                targets = run.data.splits()[split].batch(slice(None)).targets.cpu().numpy()
+                targets = run.data.splits()[split].targets.cpu().numpy()
                 found[split][name]["constant"] = metric.constant_risk(targets)
     return found
 

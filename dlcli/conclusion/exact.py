@@ -109,7 +109,7 @@ def flat_inputs(run: Run) -> Tensor:
 
 
 def targets_of(run: Run) -> np.ndarray:
-    return run.data.train.batch(slice(None)).targets.cpu().numpy()
+    return run.data.train.targets.cpu().numpy()
 
 
 def bounds_of_class(run: Run, found: Exact | None) -> list[Bound]:

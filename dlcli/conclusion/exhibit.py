@@ -97,7 +97,7 @@ def draw(
     if decisions is None:
         return
     test, classes = run.data.test, run.data.spec.classes
-    targets = test.batch(slice(None)).targets.cpu().numpy()
+    targets = test.targets.cpu().numpy()
     tracker.image("test/confusion", figures.pixels(figures.confusion(targets, decisions, classes)), step)
     wrong = np.flatnonzero(targets != decisions)[:SHOWN_MISTAKES]
     if len(wrong):

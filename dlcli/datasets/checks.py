@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from dlcli.datasets.on_disk import OnDisk
 from dlcli.errors import DataError
 from dlcli.protocols import Examples, Source
 
@@ -37,9 +38,10 @@ def _examples(examples: Examples | None, where: str, classes: int) -> Examples |
         raise DataError(f"{where}: {len(inputs)} inputs and {len(targets)} targets", "each example needs one of both")
     if not len(inputs):
         raise DataError(f"{where}: no examples", "check the file, and the setting that selects its rows")
-    if inputs.ndim < 2 or inputs[0].size == 0:
+    if inputs.ndim < 2 or 0 in inputs.shape[1:]:
         raise DataError(f"{where}: inputs of shape {inputs.shape} have no features", "the first axis counts examples")
-    _finite(inputs, f"{where}: input")
+    if not isinstance(inputs, OnDisk):  # whose rows are judged as they are read
+        _finite(inputs, f"{where}: input")
     if classes:
         return Examples(inputs, _labels(targets, where, classes))
     targets = targets.reshape(len(targets), -1)

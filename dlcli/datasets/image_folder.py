@@ -2,49 +2,63 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from dlcli.datasets.archives import is_archive, members
-from dlcli.datasets.files import GREATEST_BYTES, is_file, reading, required, unreadable
+from dlcli.datasets.files import GREATEST_BYTES, is_file, required, unreadable
+from dlcli.datasets.on_disk import OnDisk, streams
+from dlcli.datasets.pictures import (
+    SUFFIXES,
+    Files,
+    Picture,
+    channels_first,
+    decode,
+    decoded,
+    is_coloured,
+    is_image,
+    other_size,
+    parts_of,
+    read_image,
+    weight,
+)
 from dlcli.datasets.split_names import SPLITS
 from dlcli.datasets.wording import count, quote
-from dlcli.errors import DataError
+from dlcli.errors import DataError, UsageError
 from dlcli.protocols import Examples, Form, Source
 from dlcli.registry import register
 from dlcli.schema import Count
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-GREATEST_PIXELS = 1 << 26  # of one image before it is resized
-GREATEST_FILE = 256 << 20  # bytes
-GREY = {"1", "L", "LA"}
-DEEP = {"I", "F", "I;16", "I;16B", "I;16L"}  # more than eight bits a pixel
-CHUNK = 64  # images decoded at a time
-LARGE = 1 << 14  # bytes of an image from which threads pay; below, Python's own work is most of it
-
-
-class Picture(NamedTuple):
-    parts: tuple[str, ...]  # folders and file name
-    pixels: np.ndarray  # (height, width) or (height, width, 3) uint8
-
 
 @register("dataset", "image_folder")
-def image_folder(*, path: str | None, size: Count | None, channels: Literal["auto", 1, 3]) -> Source:
+def image_folder(
+    *,
+    path: str | None,
+    size: Count | None,
+    channels: Literal["auto", 1, 3],
+    streaming: Literal["auto", True, False],
+) -> Source:
     """Your own images: path/train/CLASS/*.jpg beside validation and test, or path/CLASS/*.jpg; an archive too."""
     root = required(path, "image_folder")
-    files, empty = contents(root)
     others: list[str] = []
     mode = {"auto": None, 1: "L", 3: "RGB"}[channels]
+    archive = is_archive(root) and is_file(root)
+    if archive and streaming is True:
+        raise UsageError(
+            f"dataset.streaming reads single files, and {quote(root, 80)} is an archive",
+            "unpack it and name the folder",
+        )
+    if not archive and streaming is not False:
+        names, empty = listed(root)
+        images = [name for name, _ in only_images(((name, b"") for name in names), others)]
+        if images and streams(streaming, len(images) * weight(root, images[0], size, mode), GREATEST_BYTES):
+            return from_disk(root, images, others, empty, size, mode)
+        others.clear()
+    files, empty = contents(root)
     pictures = sorted(decode(root, only_images(files, others), size, mode), key=lambda picture: picture.parts)
     if not pictures:
         raise DataError(f"{quote(root, 100)} holds no images", f"looked for {', '.join(SUFFIXES)}")
@@ -55,13 +69,19 @@ def image_folder(*, path: str | None, size: Count | None, channels: Literal["aut
     _refuse_sizes(root, pictures)
     del pictures
     examples = {name: _examples(root, name, part, classes, colour) for name, part in parts.items()}
+    return source_of(root, examples, classes, size, others)
+
+
+def source_of(
+    root: Path, examples: dict[str, Examples], classes: list[str], size: int | None, others: list[str]
+) -> Source:
     return Source(
         train=examples["train"],
         validation=examples.get("validation"),
         test=examples.get("test"),
         classes=tuple(classes),
         form=Form(size=size),
-        origin=f"images of {quote(path, 100)}",
+        origin=f"images of {quote(root, 100)}",
         notes=(f"{count(len(others), 'file')} with other suffixes not read, such as {quote(others[0])}",)
         if others
         else (),
@@ -73,8 +93,35 @@ def contents(root: Path) -> tuple[Iterator[tuple[str, bytes]], list[str]]:
     return (members(root), []) if is_archive(root) and is_file(root) else listing(root)
 
 
+def from_disk(
+    root: Path, images: list[str], others: list[str], empty: list[str], size: int | None, mode: str | None
+) -> Source:
+    """The same, of images that are read and decoded whenever they are asked for."""
+    pictures = sorted((Picture(parts_of(name), name) for name in images), key=lambda picture: picture.parts)
+    parts = by_split(root, pictures)
+    classes = sorted({picture.parts[0] for picture in parts["train"]})
+    _refuse_empty(root, empty, classes)
+    first = decoded(root, pictures[0].pixels, size, mode).pixels
+    colour = mode == "RGB" if mode else any(is_coloured(root, picture.pixels) for picture in pictures)
+    shape = (3 if colour else 1, *first.shape[:2])
+    files = Files(root, [picture.pixels for picture in pictures], shape, size, mode)
+    examples = {}
+    for name, part in parts.items():
+        places = np.array([files.place[picture.pixels] for picture in part])
+        examples[name] = Examples(
+            OnDisk(files.read, places, shape, np.dtype(np.uint8)), numbered(root, name, part, classes)
+        )
+    return source_of(root, examples, classes, size, others)
+
+
 def listing(root: Path) -> tuple[Iterator[tuple[str, bytes]], list[str]]:
     """Relative name and content of each image below a folder, in order of name; and the folders that hold nothing."""
+    names, empty = listed(root)
+    return ((name, read_image(root / name) if is_image(name) else b"") for name in names), empty
+
+
+def listed(root: Path) -> tuple[list[str], list[str]]:
+    """Relative names of the files below a folder, sorted; and the folders that hold nothing."""
     names: list[str] = []
     empty: list[str] = []
     visited: set[tuple[int, int]] = set()
@@ -97,7 +144,7 @@ def listing(root: Path) -> tuple[Iterator[tuple[str, bytes]], list[str]]:
         names += [os.path.normpath(f"{inner}/{name}") for name in files]
         if not folders and not any(name.lower().endswith(SUFFIXES) for name in files):
             empty.append(inner)
-    return ((name, read_image(root / name) if is_image(name) else b"") for name in sorted(names)), empty
+    return sorted(names), empty
 
 
 def only_images(files: Iterator[tuple[str, bytes]], others: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -109,71 +156,6 @@ def only_images(files: Iterator[tuple[str, bytes]], others: list[str]) -> Iterat
             yield name, content
         else:
             others.append(name)
-
-
-def is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
-
-
-def read_image(path: Path) -> bytes:
-    with reading(path) as handle:
-        content = handle.read(GREATEST_FILE + 1)
-    if len(content) > GREATEST_FILE:
-        raise DataError(f"{quote(path, 100)} is larger than {GREATEST_FILE} bytes", "is it an image?")
-    return content
-
-
-def decode(root: Path, files: Iterator[tuple[str, bytes]], size: int | None, mode: str | None) -> Iterator[Picture]:
-    """Pictures in the order of the files, read and decoded a few at a time."""
-    total = 0
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        while chunk := list(islice(files, CHUNK)):
-            large = sum(len(content) for _, content in chunk) >= LARGE * len(chunk)
-            run: Callable = pool.map if large else map
-            for picture in run(lambda file: _decode(root, *file, size, mode), chunk):
-                total += picture.pixels.nbytes
-                if total > GREATEST_BYTES:
-                    raise DataError(
-                        f"{quote(root, 80)}: the images take more than {GREATEST_BYTES >> 30} GiB",
-                        "set dataset.size to the side that the model should see",
-                    )
-                yield picture
-
-
-def _decode(root: Path, name: str, content: bytes, size: int | None, mode: str | None) -> Picture:
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    where = f"{quote(root, 60)}: image {quote(name, 70)}"
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height <= GREATEST_PIXELS and image.mode not in DEEP:
-                return Picture(parts, _pixels(image, size, mode))
-            found = image.mode
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
-        raise DataError(f"{where} has more than {GREATEST_PIXELS} pixels", "resize it") from fault
-    except MemoryError:
-        raise
-    except Exception as fault:  # decoders meet damaged bytes with whatever error comes first
-        reason = "no readable image" if isinstance(fault, Image.UnidentifiedImageError) else f"damaged: {fault}"
-        raise DataError(f"{where} is {quote(reason, 50)[1:-1]}", "copy the file again, or leave it out") from fault
-    if found in DEEP:
-        raise DataError(f"{where} has more than 8 bits per pixel (mode {found})", "convert it to 8 bits")
-    raise DataError(f"{where} has {width} x {height} pixels; at most {GREATEST_PIXELS} are read", "resize it")
-
-
-def _pixels(image: Image.Image, size: int | None, mode: str | None) -> np.ndarray:
-    """(height, width) or (height, width, 3) uint8, upright as the camera held it."""
-    if size is not None:
-        image.draft(None, (2 * size, 2 * size))  # JPEG: decodes at a fraction of the resolution where that suffices
-    turned = ImageOps.exif_transpose(image) if "exif" in image.info or image.format == "TIFF" else image
-    wanted = mode or ("L" if turned.mode in GREY else "RGB")
-    plain = turned if turned.mode == wanted else turned.convert(wanted)
-    if size is not None and plain.size != (size, size):
-        plain = ImageOps.fit(plain, (size, size), Image.Resampling.BILINEAR)  # shorter side, then the centre
-    shape = (plain.height, plain.width) if wanted == "L" else (plain.height, plain.width, 3)
-    return np.frombuffer(plain.tobytes(), np.uint8).reshape(shape)
 
 
 def by_split(root: Path, pictures: list[Picture]) -> dict[str, list[Picture]]:
@@ -222,26 +204,25 @@ def _refuse_sizes(root: Path, pictures: list[Picture]) -> None:
     height, width = pictures[0].pixels.shape[:2]
     for picture in pictures:
         if picture.pixels.shape[:2] != (height, width):
-            other = picture.pixels.shape
-            raise DataError(
-                f"{quote(root, 50)}: image {quote('/'.join(picture.parts), 60)} has {other[1]} x {other[0]} pixels, "
-                f"the first one {width} x {height}",
-                "set dataset.size: resizes the shorter side and crops the centre",
-            )
+            raise other_size(root, "/".join(picture.parts), picture.pixels.shape, (height, width))
 
 
 def _examples(root: Path, split: str, pictures: list[Picture], classes: list[str], colour: bool) -> Examples:
     """-> (n, channels, height, width) uint8 and (n,) int64"""
-    numbers = {name: number for number, name in enumerate(classes)}
     first = pictures[0].pixels
     inputs = np.empty((len(pictures), 3 if colour else 1, *first.shape[:2]), np.uint8)
-    labels = np.empty(len(pictures), np.int64)
-    for i, (parts, pixels) in enumerate(pictures):
+    for i, picture in enumerate(pictures):
+        inputs[i] = channels_first(picture.pixels)
+    return Examples(inputs, numbered(root, split, pictures, classes))
+
+
+def numbered(root: Path, split: str, pictures: list[Picture], classes: list[str]) -> np.ndarray:
+    """-> (n,) int64, the place of each class"""
+    numbers = {name: number for number, name in enumerate(classes)}
+    for parts, _ in pictures:
         if parts[0] not in numbers:
             raise DataError(
                 f"{quote(root, 60)}: class {quote(parts[0], 40)} of {split} is not in train",
                 f"train has {count(len(classes), 'folder')}",
             )
-        labels[i] = numbers[parts[0]]
-        inputs[i] = pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels
-    return Examples(inputs, labels)
+    return np.array([numbers[parts[0]] for parts, _ in pictures], np.int64)

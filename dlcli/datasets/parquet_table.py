@@ -9,7 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dlcli.datasets.archives import GREATEST_RATIO
 from dlcli.datasets.files import reading, required
+from dlcli.datasets.on_disk import streams
 from dlcli.datasets.table import GREATEST_CELLS, Table, load, roles, unusable
 from dlcli.datasets.wording import quote
 from dlcli.errors import DataError
@@ -31,11 +33,33 @@ def parquet_table(
     split: str | None,
     validation_path: str | None,
     test_path: str | None,
+    streaming: Literal["auto", True, False],
 ) -> Source:
     """Your own parquet table: one example a row; text columns become one-hot inputs."""
     file = required(path, "parquet")
     columns = roles(file, header(file), target, split, features)
-    return load(read, columns, file, validation_path, test_path, kind, f"file {quote(path, 100)}")
+    origin, files = f"file {quote(path, 100)}", (file, validation_path, test_path)
+    needed = 8 * unpacked(file, columns.names, streaming)
+    if not streams(streaming, needed, 8 * GREATEST_CELLS):
+        return load(read, columns, *files, kind, origin)
+    return load(read, columns, *files, kind, origin, chunks, numeric(file, columns.features))
+
+
+def unpacked(path: Path, names: list[str], streaming: bool | str) -> int:
+    """Cells of the columns. Where a file claims to hold more than its size can honestly say, it is not put on disk."""
+    with _opened(path, []) as file:
+        cells = file.metadata.num_rows * len(names)
+    if cells > GREATEST_CELLS and 8 * cells > GREATEST_RATIO * path.stat().st_size:
+        if streaming is True:
+            raise DataError(f"{quote(path, 80)} unpacks to more than {GREATEST_RATIO} times its size", "is it damaged?")
+        return 0  # refused by whoever reads it
+    return cells
+
+
+def numeric(path: Path, names: list[str]) -> list[str]:
+    """Those of the columns that hold numbers."""
+    with _opened(path, []) as file:
+        return [name for name in names if not _is_text(path, file.schema_arrow, name)]
 
 
 def header(path: Path) -> list[str]:
@@ -47,7 +71,21 @@ def header(path: Path) -> list[str]:
 def read(path: Path, names: list[str], texts: dict[str, bool]) -> Table:
     """The columns `names`. DataError for damage, missing or infinite cells, types that are no inputs."""
     with _opened(path, []) as file:
-        declared = _declared_rows(path, file, names)
+        _refuse_rows(path, file, names)
+    size, parts = 0, []
+    for part in chunks(path, names, texts):
+        size += sum(column.nbytes for column in part.columns.values())
+        if size > GREATEST_UNPACKED:
+            raise DataError(f"{quote(path, 80)} unpacks to too much for memory", "choose dataset.features")
+        parts.append(part)
+    values = {name: np.concatenate([part.columns[name] for part in parts]) for name in names}
+    return Table(path, values, "row", np.arange(1, parts[-1].rows + 1), parts[-1].rows)
+
+
+def chunks(path: Path, names: list[str], texts: dict[str, bool]) -> Iterator[Table]:
+    """The same, some rows at a time."""
+    with _opened(path, []) as file:
+        declared = file.metadata.num_rows
         are_texts = {name: _is_text(path, file.schema_arrow, name) for name in names}
     for name, is_text in are_texts.items():
         if texts.get(name, is_text) != is_text:
@@ -56,24 +94,20 @@ def read(path: Path, names: list[str], texts: dict[str, bool]) -> Table:
                 f"{quote(path, 60)}, column {quote(name, 30)}: {kinds[0]}, where training has {kinds[1]}",
                 "every file needs the same types",
             )
-    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     known: dict[str, str] = {}  # one object per different text
     # As dictionaries, so that a text that fills a billion rows is kept once.
     with _opened(path, [name for name, is_text in are_texts.items() if is_text]) as file:
-        rows = size = 0
+        rows = 0
         for batch in file.iter_batches(BATCH, columns=names):
             batch.validate(full=True)  # places in dictionaries, texts as UTF-8
-            size += batch.nbytes
-            if size > GREATEST_UNPACKED:
-                raise DataError(f"{quote(path, 80)} unpacks to too much for memory", "choose dataset.features")
+            values = {}
             for name, is_text in are_texts.items():
                 cells = Cells(path, name, rows, batch.column(name))
-                found[name].append(_texts(cells, known) if is_text else _numbers(cells))
-            rows += batch.num_rows
+                values[name] = _texts(cells, known) if is_text else _numbers(cells)
+            start, rows = rows, rows + batch.num_rows
+            yield Table(path, values, "row", np.arange(start + 1, rows + 1), declared)
         if rows != declared:
             raise ValueError(f"{rows} rows, {declared} declared")
-    values = {name: np.concatenate(chunks) for name, chunks in found.items()}
-    return Table(path, values, "row", np.arange(1, rows + 1))
 
 
 @contextmanager
@@ -110,7 +144,7 @@ def _is_text(path: Path, schema: Any, name: str) -> bool:
     return False
 
 
-def _declared_rows(path: Path, file: Any, names: list[str]) -> int:
+def _refuse_rows(path: Path, file: Any, names: list[str]) -> None:
     """Judged before anything is read: a few kilobytes can declare a billion rows.
 
     Nothing else of the metadata is looked at: pyarrow 26 ends the process where row groups of a damaged file are.
@@ -123,7 +157,6 @@ def _declared_rows(path: Path, file: Any, names: list[str]) -> int:
             f"{quote(path, 80)} declares {rows} rows of {len(names)} columns, too many for memory",
             "choose dataset.features, or write fewer rows",
         )
-    return rows
 
 
 class Cells(NamedTuple):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dlcli.datasets.checks import check
 from dlcli.datasets.cuts import binarize, cut, redraw_labels, subset
-from dlcli.datasets.resident import Resident, Statistics, fit, fit_targets, resident
+from dlcli.datasets.on_disk import OnDisk
+from dlcli.datasets.resident import Resident, Statistics, extremes, fit, fit_targets, read_through, resident
+from dlcli.datasets.streamed import Streamed, streamed
 from dlcli.datasets.tokens import prepare_tokens
 from dlcli.errors import UsageError
 from dlcli.protocols import Data, DataSpec, Examples, Source
@@ -56,7 +57,9 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         source = source._replace(
             notes=(*source.notes, f"the loss times {unit['scale'] ** 2:.6g} is in squared units of the targets")
         )
-    splits = {split: resident(part, statistics) for split, part in parts.items()}
+    on_disk = isinstance(train.inputs, OnDisk)
+    splits = {split: (streamed if on_disk else resident)(part, statistics) for split, part in parts.items()}
+    readings = {split: read_through(part) for split, part in splits.items()}
     spec = DataSpec(
         name=name,
         shape=train.inputs.shape[1:],
@@ -77,9 +80,8 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         "shape": list(spec.shape),
         "classes": list(spec.classes),
         "class_counts": class_counts(splits, classes),
-        "train_sha256": splits["train"].sha256(),
-        "test_sha256": splits["test"].sha256(),
-        "duplicates": duplicates(splits["train"], splits["test"]),
+        **{f"{split}_sha256": reading.sha256 for split, reading in readings.items()},
+        "duplicates": duplicates(readings["train"].inputs, readings["test"].inputs),
         "label_noise": noise,
         "levels": spec.levels,
         "train_fraction": preparation["train_fraction"],
@@ -100,6 +102,11 @@ def with_levels(source: Source, name: str, binary: bool, seed: int) -> Source:
     levels = source.levels or (256 if source.train.inputs.dtype == np.uint8 else 0)
     if not binary:
         return source._replace(levels=levels)
+    if isinstance(source.train.inputs, OnDisk):
+        raise UsageError(
+            "dataset.binarize draws the pixels of a whole data set, which dataset.streaming leaves on disk",
+            "use dataset.streaming=false, or dataset.binarize=false",
+        )
     if not levels:
         raise UsageError(
             f"dataset.binarize draws pixels black or white, and dataset={name} is made of numbers",
@@ -143,22 +150,16 @@ def in_deviations(
     return moved, truth, {"fitted_on": "train", **listed, "scale": scale.item()}, Statistics(mean, scale)
 
 
-def class_counts(splits: dict[str, Resident], classes: int) -> dict[str, list[int]]:
+def class_counts(splits: dict[str, Resident | Streamed], classes: int) -> dict[str, list[int]]:
     if not classes:
         return {}
     return {name: np.bincount(split.targets.numpy(), minlength=classes).tolist() for name, split in splits.items()}
 
 
-def duplicates(train: Resident, test: Resident) -> dict[str, int]:
-    """Training examples whose input stood there before, and test examples whose input stands in train."""
-    seen = set(fingerprints(train))
-    return {"train": len(train) - len(seen), "train_test": sum(found in seen for found in fingerprints(test))}
-
-
-def fingerprints(split: Resident) -> Iterator[bytes]:
-    """One hash per input: two microseconds each, where a set of the inputs themselves would double the memory."""
-    for row in split.inputs.numpy():
-        yield sha256(row).digest()
+def duplicates(train: list[bytes], test: list[bytes]) -> dict[str, int]:
+    """Training examples whose input stood there before, and test examples whose input stands in train, by hashes."""
+    seen = set(train)
+    return {"train": len(train) - len(seen), "train_test": sum(found in seen for found in test)}
 
 
 def standardization(mode: str, statistics: Statistics) -> dict[str, Any]:
@@ -173,7 +174,8 @@ def notes(train: Examples, classes: tuple[str, ...]) -> list[str]:
     """What is odd about the training examples, but no error."""
     found = []
     if train.inputs.ndim == 2:
-        constant = np.flatnonzero(train.inputs.min(0) == train.inputs.max(0))
+        least, greatest = extremes(train.inputs, (0,))
+        constant = np.flatnonzero(least == greatest)
         if len(constant):
             found.append(f"of {train.inputs.shape[1]} features, constant in train (from 0): {some(constant)}")
     if classes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +40,11 @@ class Resident:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def batch(self, indices: Tensor | slice) -> Batch:
+    @property
+    def device(self) -> torch.device:
+        return self.targets.device
+
+    def batch(self, indices: Tensor | slice, then: Iterable[Tensor | slice] = ()) -> Batch:
         """The examples at `indices`. A slice of float inputs shares memory with the split: never write into it."""
         if isinstance(indices, slice):
             inputs, targets = self.inputs[indices], self.targets[indices]
@@ -51,20 +56,38 @@ class Resident:
         return Batch(inputs, targets)
 
     def to(self, device: Any) -> Resident:
-        moved = (None if part is None else part.to(device) for part in self.parts())
-        return Resident(*moved)
+        parts = (self.inputs, self.targets, self.factor, self.shift)
+        return Resident(*(None if part is None else part.to(device) for part in parts))
 
-    def parts(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        return self.inputs, self.targets, self.factor, self.shift
+    def stored(self, rows: slice) -> np.ndarray:
+        return self.inputs[rows].numpy()
 
-    def sha256(self) -> str:
-        """Hash of the content, inputs and targets, example after example."""
-        digest = sha256()
-        for part in self.parts():
-            if part is not None:
-                digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
-                digest.update(part.numpy())
-        return digest.hexdigest()
+    def parts(self) -> tuple[Tensor, ...]:
+        """All but the inputs."""
+        return tuple(part for part in (self.targets, self.factor, self.shift) if part is not None)
+
+
+class Reading(NamedTuple):
+    """What is known of a split once each of its examples was read."""
+
+    sha256: str  # of the content, inputs and targets, example after example
+    inputs: list[bytes]  # a hash of each
+
+
+def read_through(split: Any) -> Reading:
+    """A `Resident` or `Streamed` split, in one pass."""
+    digest, found, rows = sha256(), [], max(1, CHUNK // prod(split.inputs.shape[1:]))
+    for start in range(0, len(split), rows):
+        stored = split.stored(slice(start, start + rows))
+        if start == 0:
+            digest.update(f"torch.{stored.dtype}{tuple(split.inputs.shape)}".encode())
+        digest.update(stored)
+        # One hash per input: two microseconds each, where a set of the inputs themselves would double the memory.
+        found += [sha256(row).digest() for row in stored]
+    for part in split.parts():
+        digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
+        digest.update(part.numpy())
+    return Reading(digest.hexdigest(), found)
 
 
 def fit(inputs: np.ndarray, standardize: str) -> Statistics:
@@ -79,7 +102,8 @@ def fit(inputs: np.ndarray, standardize: str) -> Statistics:
     mean = np.atleast_1d(sum(chunk.sum(axes) for chunk in _chunks(inputs)) / count)
     centre = _per_channel(mean, inputs.ndim)
     deviation = np.sqrt(np.atleast_1d(sum(((chunk - centre) ** 2).sum(axes) for chunk in _chunks(inputs)) / count))
-    constant = np.atleast_1d(inputs.min(axes) == inputs.max(axes))
+    least, greatest = extremes(inputs, axes)
+    constant = np.atleast_1d(least == greatest)
     unit = _unit(inputs)
     return Statistics(mean / unit, np.where(constant, 1.0, deviation / unit))
 
@@ -91,28 +115,47 @@ def fit_targets(targets: np.ndarray) -> Statistics:
     return Statistics(mean, np.where((targets == targets[0]).all(), 1.0, scale).reshape(1))
 
 
+def extremes(inputs: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest number over the axes, the first among them."""
+    ends = [(chunk.min(axes), chunk.max(axes)) for chunk in _chunks(inputs)]
+    return np.min([low for low, _ in ends], 0), np.max([high for _, high in ends], 0)
+
+
 def resident(examples: Examples, statistics: Statistics) -> Resident:
     """Examples as tensors, standardized by `statistics`. DataError where a number leaves the range of float32."""
-    inputs, targets = examples
-    integers = targets.dtype.kind in "iu"
-    labels = torch.from_numpy(np.require(targets, np.int64 if integers else np.float32, ["C", "W"]))
-    mean, scale = (_per_channel(part, inputs.ndim) for part in statistics)
+    inputs, labels = examples.inputs, labels_of(examples.targets)
     if inputs.dtype == np.uint8:
-        pixels = torch.from_numpy(np.require(inputs, np.uint8, ["C", "W"]))
-        factor, shift = (torch.from_numpy(part).float() for part in (1 / (PIXEL * scale), -mean / scale))
-        return Resident(pixels, labels, factor[0], shift[0])
-    ready = np.empty(inputs.shape, np.float32)
+        return Resident(
+            torch.from_numpy(np.require(inputs, np.uint8, ["C", "W"])), labels, *affine(statistics, inputs.ndim)
+        )
+    return Resident(torch.from_numpy(ready(inputs, statistics)), labels)
+
+
+def labels_of(targets: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(targets, np.int64 if targets.dtype.kind in "iu" else np.float32, ["C", "W"]))
+
+
+def affine(statistics: Statistics, dims: int) -> tuple[Tensor, Tensor]:
+    """Factor and shift that standardize pixels."""
+    mean, scale = (_per_channel(part, dims) for part in statistics)
+    return tuple(torch.from_numpy(part).float()[0] for part in (1 / (PIXEL * scale), -mean / scale))
+
+
+def ready(inputs: np.ndarray, statistics: Statistics) -> np.ndarray:
+    """Numbers standardized, as float32. DataError where one leaves its range."""
+    mean, scale = (_per_channel(part, inputs.ndim) for part in statistics)
+    standardized = np.empty(inputs.shape, np.float32)
     start = 0
     with np.errstate(over="ignore"):
         for chunk in _chunks(inputs):
-            ready[start : start + len(chunk)] = (chunk - mean) / scale
+            standardized[start : start + len(chunk)] = (chunk - mean) / scale
             start += len(chunk)
-    ready += 0  # -0.0 becomes 0.0: equal inputs have equal bytes
-    if not np.isfinite(ready.min()) or not np.isfinite(ready.max()):
+    standardized += 0  # -0.0 becomes 0.0: equal inputs have equal bytes
+    if not np.isfinite(standardized.min()) or not np.isfinite(standardized.max()):
         raise DataError(
             "standardized inputs leave the range of float32", "use dataset.standardize=none or rescale them"
         )
-    return Resident(torch.from_numpy(ready), labels)
+    return standardized
 
 
 def _per_channel(values: np.ndarray, dims: int) -> np.ndarray:
@@ -125,6 +168,6 @@ def _unit(inputs: np.ndarray) -> float:
 
 
 def _chunks(inputs: np.ndarray) -> Iterator[np.ndarray]:
-    rows = max(1, CHUNK // inputs[0].size)
+    rows = max(1, CHUNK // prod(inputs.shape[1:]))
     for start in range(0, len(inputs), rows):
-        yield inputs[start : start + rows].astype(np.float64)
+        yield np.asarray(inputs[start : start + rows], np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcli.datasets import targets
+from dlcli.datasets.on_disk import OnDisk
+from dlcli.datasets.row_file import kept
 from dlcli.datasets.split_names import SPLITS
 from dlcli.datasets.targets import Kind
 from dlcli.datasets.wording import count, quote
@@ -30,6 +32,7 @@ class Table(NamedTuple):
     columns: dict[str, np.ndarray]  # name -> (rows,)
     unit: str  # what `places` counts: "line" or "row"
     places: np.ndarray  # (rows,) where each row stands in the file
+    rows: int = 0  # of the whole file, where that is known
 
     def where(self, row: int, column: str) -> str:
         return f"{quote(self.path, 60)}, {self.unit} {self.places[row]}, column {quote(column, 30)}"
@@ -58,6 +61,7 @@ def unusable(numbers: np.ndarray) -> np.ndarray:
 
 
 Read = Callable[[Path, list[str], dict[str, bool]], Table]  # (file, columns, column -> is it a text) -> table
+Chunks = Callable[[Path, list[str], dict[str, bool]], Iterator[Table]]  # likewise, some rows at a time
 
 
 def roles(path: Path, names: list[str], target: str | int, split: str | None, features: list[str] | None) -> Roles:
@@ -107,18 +111,28 @@ def _listed(names: list[str]) -> str:
 
 
 def load(
-    read: Read, roles: Roles, train: Path, validation: str | None, test: str | None, kind: Kind, origin: str
+    read: Read,
+    roles: Roles,
+    train: Path,
+    validation: str | None,
+    test: str | None,
+    kind: Kind,
+    origin: str,
+    on_disk: Chunks | None = None,
+    numbers: Sequence[str] = (),
 ) -> Source:
     """All splits of a table, from several files or from one with a split column.
 
     Categories and classes are those of the training rows. DataError where another split's target has a new class.
+    on_disk: the inputs stay there, and are read by this; of the features only those not in `numbers` come to memory.
     """
-    fitted = read(train, roles.names, {})
+    read_here = roles._replace(features=[name for name in roles.features if name not in numbers])
+    fitted = read(train, read_here.names, {})
     parts: dict[str, Table] = {"train": fitted}
     if roles.split is not None:
         parts = _divide(fitted, roles.split)
     texts = {name: values.dtype == object for name, values in fitted.columns.items()}
-    without_split = roles._replace(split=None).names
+    without_split = read_here._replace(split=None).names
     for name, path in (("validation", validation), ("test", test)):
         if path is not None:
             if name in parts:
@@ -129,7 +143,10 @@ def load(
     columns, notes = fit_columns(parts["train"], roles.features)
     examples = {}
     for name, part in parts.items():
-        inputs, unseen = encode(part, columns, name)
+        if on_disk is None:
+            inputs, unseen = encode(part, columns, name)
+        else:
+            inputs, unseen = rows_on_disk(part, columns, on_disk), unseen_categories(part, columns, name)
         examples[name], notes = Examples(inputs, encoded.parts[name]), notes + unseen
     return Source(
         train=examples["train"],
@@ -159,8 +176,8 @@ def fit_columns(train: Table, features: list[str]) -> tuple[tuple[Column, ...], 
     """The columns of the inputs, texts with the categories of the training rows; and what is odd about them."""
     columns, notes = [], []
     for name in features:
-        values = train.columns[name]
-        if values.dtype != object:
+        values = train.columns.get(name)
+        if values is None or values.dtype != object:
             columns.append(Column(name, None))
             continue
         categories = np.unique(values)
@@ -187,7 +204,7 @@ def encode(table: Table, columns: tuple[Column, ...], split: str) -> tuple[np.nd
     rows, width = len(table.places), sum(1 if texts is None else len(texts) for _, texts in columns)
     if rows * width > GREATEST_CELLS:
         raise DataError(f"{quote(table.path, 60)}: {rows} rows of {width} inputs are too many for memory")
-    matrix, start, notes = np.zeros((rows, width)), 0, []
+    matrix, start = np.zeros((rows, width)), 0
     for name, texts in columns:
         values = table.columns[name]
         if texts is None:
@@ -199,7 +216,24 @@ def encode(table: Table, columns: tuple[Column, ...], split: str) -> tuple[np.nd
         known = np.flatnonzero(categories[places] == values)
         matrix[known, start + places[known]] = 1
         start += len(categories)
-        if len(known) < rows:
-            unseen = f"{count(rows - len(known), 'row')} of {split} have a category of {quote(name, 30)}"
-            notes.append(f"{unseen} that training never saw; it is encoded as zeros")
-    return matrix, notes
+    return matrix, unseen_categories(table, columns, split)
+
+
+def unseen_categories(table: Table, columns: tuple[Column, ...], split: str) -> list[str]:
+    notes = []
+    for name, texts in columns:
+        unseen = 0 if texts is None else int(np.count_nonzero(~np.isin(table.columns[name], np.array(texts, object))))
+        if unseen:
+            rows = f"{count(unseen, 'row')} of {split} have a category of {quote(name, 30)}"
+            notes.append(f"{rows} that training never saw; it is encoded as zeros")
+    return notes
+
+
+def rows_on_disk(table: Table, columns: tuple[Column, ...], chunks: Chunks) -> OnDisk:
+    """The inputs of the rows of `table`, as `encode` has them."""
+    names = [name for name, _ in columns]
+    width = sum(1 if texts is None else len(texts) for _, texts in columns)
+    texts = {name: categories is not None for name, categories in columns}
+    encoded = (encode(chunk, columns, "")[0] for chunk in chunks(table.path, names, texts))
+    file = kept(table.path, table.rows, width, str(columns), encoded)
+    return OnDisk(file.read, table.places - 1, (width,), np.dtype(np.float64))

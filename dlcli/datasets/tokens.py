@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dlcli.datasets.cuts import cut, subset
-from dlcli.datasets.resident import Resident
+from dlcli.datasets.resident import Resident, read_through
 from dlcli.datasets.windows import Windows, windows
 from dlcli.errors import DataError, UsageError
 from dlcli.protocols import Data, DataSpec, Examples, Source, Vocabulary
@@ -46,8 +46,7 @@ def prepare_tokens(source: Source, name: str, preparation: dict[str, Any]) -> Da
         "class_counts": {},
         "vocabulary": {"size": len(source.vocabulary.tokens), "sha256": vocabulary_hash(source.vocabulary)},
         "context": context(source),
-        "train_sha256": splits["train"].sha256(),
-        "test_sha256": splits["test"].sha256(),
+        **{f"{split}_sha256": content(part) for split, part in splits.items()},
         "duplicates": duplicates(splits["train"], splits["test"]),
         "label_noise": NO_NOISE,
         "train_fraction": preparation["train_fraction"],
@@ -93,6 +92,10 @@ def sequence_splits(source: Source, name: str, preparation: dict[str, Any]) -> t
     rows = subset(len(train.inputs), preparation["train_fraction"], preparation["seed"])
     parts["train"] = Examples(train.inputs[rows], train.targets[rows])
     return {split: integers(part) for split, part in parts.items() if part is not None}, rules
+
+
+def content(split: Windows | Resident) -> str:
+    return split.sha256() if isinstance(split, Windows) else read_through(split).sha256
 
 
 def integers(examples: Examples) -> Resident:

@@ -11,8 +11,9 @@ import numpy as np
 from dlcli.datasets import csv_table, npz, parquet_table
 from dlcli.datasets.archives import is_archive
 from dlcli.datasets.cuts import binarize
-from dlcli.datasets.image_folder import contents, decode, is_image, only_images, read_image
+from dlcli.datasets.image_folder import contents, only_images
 from dlcli.datasets.layout import order
+from dlcli.datasets.pictures import decode, is_image, read_image
 from dlcli.datasets.resident import Resident, Statistics, resident
 from dlcli.datasets.table import encode
 from dlcli.datasets.wording import count, quote

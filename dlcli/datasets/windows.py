@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -32,7 +33,15 @@ class Windows:
     def __len__(self) -> int:
         return (len(self.text) - 1) // self.length
 
-    def batch(self, indices: Tensor | slice) -> Batch:
+    @property
+    def device(self) -> torch.device:
+        return self.text.device
+
+    @property
+    def targets(self) -> Tensor:
+        return self.batch(slice(None)).targets
+
+    def batch(self, indices: Tensor | slice, then: Iterable[Tensor | slice] = ()) -> Batch:
         if isinstance(indices, slice):
             indices = torch.arange(len(self), device=self.text.device)[indices]
         starts = (indices % len(self)) * self.length + indices // len(self)

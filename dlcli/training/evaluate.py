@@ -50,10 +50,10 @@ def evaluate(
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
     size = count(task, split)
     ours = ranks.mine(list(chunks(split, size, chunk)))
-    for start, examples in ours:
+    for piece, (start, examples) in enumerate(ours, 1):
         if stopped():
             raise Cut
-        batch = split.batch(examples)
+        batch = split.batch(examples, (later for _, later in ours[piece:]))
         noise = FixedNoise(start, len(batch.inputs), batch.inputs.device, draw)
         prediction = task.predict(model, batch, noise)
         if collect is not None:
@@ -99,11 +99,10 @@ def count(task: Task, split: Split) -> int:
 
 def chunks(split: Split, size: int, chunk: int) -> Iterator[tuple[int, Tensor | slice]]:
     """`size` examples of a split, some at a time: how many were read before, and which are next."""
-    device = split.batch(slice(1)).inputs.device
     for start in range(0, size, chunk):
         stop = min(start + chunk, size)
         # Evenly spread, because a split may be sorted.
-        spread = torch.arange(start, stop, device=device) * len(split) // size
+        spread = torch.arange(start, stop, device=split.device) * len(split) // size
         yield start, slice(start, stop) if size == len(split) else spread
 
 

@@ -99,7 +99,7 @@ def reference_run(model: nn.Module, run: Run, optimizer: Optimizer, steps: int) 
         model=model,
         learners=(learner,),
         augment=None,
-        batches=Batches(len(run.data.train), run.batches.batch_size, seed, run.device, run.data.train.cuts),
+        batches=Batches(len(run.data.train), run.batches.batch_size, seed, run.data.train.device, run.data.train.cuts),
         steps=steps,
         training=run.training._replace(precision="fp32", clip_norm=None),
         state=State(),

@@ -34,7 +34,7 @@ def refit_head(model: nn.Module, task: Task, train: Split, evaluations: int) -> 
     """L-BFGS in float64. On separable features the infimum is not attained; the number of evaluations of the risk and
     its gradient ends the growth of the weights.
     """
-    batch = Batch(features(model, train).clone(), train.batch(slice(None)).targets)  # out of inference mode
+    batch = Batch(features(model, train).clone(), train.targets)  # out of inference mode
     head, metric = copy.deepcopy(task.head(model)).double(), task.metrics["loss"]
     leaves = list(head.parameters())
 

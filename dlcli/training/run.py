@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from dlcli.protocols import AVERAGE, Augmentation, Data, Optimizer, Phase, Progress, Schedule, Task
+from dlcli.protocols import AVERAGE, Augmentation, Batch, Data, Optimizer, Phase, Progress, Schedule, Task
 from dlcli.settings import Checkpoint, Training
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches
@@ -81,6 +81,12 @@ class Run:
 
     def progress(self) -> Progress:
         return Progress(self.state.step, self.steps, self.batches.epoch_steps, tuple(self.state.validation))
+
+    def batch(self) -> Batch:
+        """That of the step to come; where data stay on disk, those behind it are read meanwhile."""
+        step = self.state.step
+        later = (self.batches.indices(each) for each in range(step + 1, self.steps))
+        return self.data.train.batch(self.batches.indices(step), later)
 
     def lr(self, learner: Learner) -> float:
         """The learning rate of the step to come."""

@@ -23,7 +23,7 @@ def take_step(run: Run) -> dict[str, float | Tensor]:
     reading one waits for the whole queue. Raises Diverged if the loss, the gradient (both before the update) or a
     weight (after it) is not finite; on an accelerator whoever reads the numbers does that, and no such weight is saved.
     """
-    step, batch = run.state.step, augmented(run, run.data.train.batch(run.batches.indices(run.state.step)))
+    step, batch = run.state.step, augmented(run, run.batch())
     measured = {}
     for turn, learner in enumerate(run.learners):
         if (step + 1) % learner.phase.every == 0:

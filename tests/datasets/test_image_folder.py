@@ -17,7 +17,7 @@ from PIL import Image
 from dlcli.datasets.image_folder import image_folder
 from dlcli.errors import DataError
 
-DEFAULTS = {"size": None, "channels": "auto"}
+DEFAULTS = {"size": None, "channels": "auto", "streaming": "auto"}
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 5, 3), np.uint8)
 NAMES = (
     "train/cat/1",

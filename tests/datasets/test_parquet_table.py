@@ -14,7 +14,7 @@ from dlcli.datasets.csv_table import csv_table
 from dlcli.datasets.parquet_table import parquet_table
 from dlcli.errors import DataError
 
-DEFAULTS = {
+TABLE = {
     "target": -1,
     "features": None,
     "kind": "auto",
@@ -22,6 +22,7 @@ DEFAULTS = {
     "validation_path": None,
     "test_path": None,
 }
+DEFAULTS = {**TABLE, "streaming": "auto"}
 PLAIN = {"width": [1.5, -2.0, 300.0, 0.25], "colour": ["red", "blue", "red", "green"], "label": list("abab")}
 
 
@@ -53,7 +54,7 @@ def refusal(load):
 def test_a_table_reads_like_the_same_table_as_csv(load, tmp_path):
     lines = [",".join(PLAIN), *(",".join(map(str, row)) for row in zip(*PLAIN.values(), strict=True))]
     (tmp_path / "my.csv").write_text("\n".join(lines))
-    ours, theirs = load(PLAIN), csv_table(path=str(tmp_path / "my.csv"), delimiter="auto", **DEFAULTS)
+    ours, theirs = load(PLAIN), csv_table(path=str(tmp_path / "my.csv"), delimiter="auto", **TABLE)
     for part in ("inputs", "targets"):
         assert np.array_equal(getattr(ours.train, part), getattr(theirs.train, part))
     assert (ours.classes, ours.notes) == (theirs.classes, theirs.notes)
