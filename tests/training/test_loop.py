@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dlcli.errors import Diverged, Interrupted
-from dlcli.training import checkpoint, loop
-from dlcli.training.loop import checkpoint_due, fit
+from dlcli.training import checkpoint
+from dlcli.training.loop import checkpoint_due, fit, stretch
 from dlcli.training.signals import Stop
 
 NEVER = {"every": 1e6, "unit": "steps"}
@@ -42,24 +42,29 @@ def test_a_row_holds_the_means_since_the_row_before(make_run, notebook, tmp_path
         assert [values[name] for _, values in rows] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize(("adaptive", "expected"), [(True, [2, 6, 12, 14]), (False, [2, 4, 6, 8, 10, 12, 14])])
-def test_dear_evaluations_become_rare(make_run, notebook, tmp_path, monkeypatch, adaptive, expected):
-    """The first takes three times as long as the steps before it. Half of the run was made by another process."""
+@pytest.mark.parametrize(
+    ("adaptive", "step", "seconds", "expected"),
+    [(True, 2, 29, 3), (False, 2, 29, 1), (True, 4, 29, 1), (True, 2, 9, 1)],
+)
+def test_the_first_evaluation_decides_how_rare_the_others_are(make_run, adaptive, step, seconds, expected):
+    """Ten seconds of training went before it."""
+    run = make_run(steps=14, evaluate_every=2)
+    run.adaptive, run.state.step = adaptive, step
+    run.state.seconds = {"training": 10.0, "evaluation": float(seconds)}
+    stretch(run)
+    assert run.state.stretch == expected
 
-    def dear(run, *arguments):
-        run.state.seconds.update(training=10.0, evaluation=29.0)
-        return measure(run, *arguments)
 
-    measure = loop.measure
-    monkeypatch.setattr(loop, "measure", dear)
-    for steps in (7, 14):
-        run = make_run(steps=steps, evaluate_every=2)
-        run.adaptive = adaptive
-        if steps == 14:
-            loaded = checkpoint.load_newest(tmp_path, checkpoint.expect(run.tensors()), pytest.fail)
-            run.restore(loaded.tensors, loaded.state)
-        trained(run, tmp_path, notebook)
-    assert [step for step in notebook.lines if step != 7] == expected
+def test_dear_evaluations_stay_rare_in_the_next_process(make_run, notebook, tmp_path):
+    run = make_run(steps=7, evaluate_every=2)
+    run.state.stretch = 3
+    trained(run, tmp_path, notebook)
+    assert notebook.lines == [6, 7]
+    again = make_run(steps=14, evaluate_every=2)
+    loaded = checkpoint.load_newest(tmp_path, checkpoint.expect(again.tensors()), pytest.fail)
+    again.restore(loaded.tensors, loaded.state)
+    trained(again, tmp_path, notebook)
+    assert notebook.lines == [6, 7, 12, 14]
 
 
 def test_the_last_step_is_always_logged_evaluated_and_saved(make_run, notebook, tmp_path):
