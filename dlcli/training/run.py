@@ -142,6 +142,7 @@ class Run:
         self.state = State(
             step=state["step"],
             evaluated=state.get("evaluated", state["step"]),
+            stretch=state.get("stretch", 1),
             window=state["window"],
             validation=[(step, math.nan if risk is None else risk) for step, risk in state["validation"]],
             best=None if state["best"] is None else tuple(state["best"]),

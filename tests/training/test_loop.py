@@ -42,10 +42,10 @@ def test_a_row_holds_the_means_since_the_row_before(make_run, notebook, tmp_path
         assert [values[name] for _, values in rows] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("adaptive", "step", "seconds", "expected"),
-    [(True, 2, 29, 3), (False, 2, 29, 1), (True, 4, 29, 1), (True, 2, 9, 1)],
-)
+DECIDED = [(True, 2, 29, 3), (False, 2, 29, 1), (True, 4, 29, 1), (True, 2, 9, 1)]
+
+
+@pytest.mark.parametrize(("adaptive", "step", "seconds", "expected"), DECIDED)
 def test_the_first_evaluation_decides_how_rare_the_others_are(make_run, adaptive, step, seconds, expected):
     """Ten seconds of training went before it."""
     run = make_run(steps=14, evaluate_every=2)
