@@ -9,6 +9,7 @@ CONF = Path(__file__).parents[1] / "conf" / "experiment"
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("*.yaml"))
 HEADER = ("# What: ", "# Run: ", "# Cost: ", "# Expect: ", "# Source: ")
 DATA = os.environ.get("DLCLI_DATA")
+LONG = {"fashion_mnist_gan"}  # whose judge is trained first
 
 
 def test_there_are_experiments():
@@ -23,7 +24,9 @@ def test_an_experiment_opens_with_what_to_expect(name):
     assert f"experiment={name}" in lines[1]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in EXPERIMENTS]
+)
 def test_an_experiment_takes_two_steps(dlcli, summary_of, name):
     overrides = ["training.steps=2", "training.epochs=null", "decompose.budget=none", f"experiment={name}"]
     if name.startswith("fashion"):

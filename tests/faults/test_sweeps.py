@@ -33,7 +33,7 @@ def check_complete(root, unbroken_jobs):
     assert len(rows) == 1 + len(JOBS)
 
 
-@pytest.mark.short("SIGKILL")
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_sweep_that_is_stopped_goes_on_with_what_is_left(warm, unbroken_jobs, tmp_path, number):
     root = tmp_path / "sweep"
