@@ -64,7 +64,7 @@ def test_a_streamed_run_is_the_resident_run_to_the_bit_and_so_is_one_that_was_st
     resident = outcome(dlcli("train", *words, "training.steps=17", "dataset.streaming=false"))
     assert len(resident) > 4
     assert same(resident, outcome(dlcli("train", *words, "training.steps=17", "dataset.streaming=true")))
-    stopped = dlcli("train", *words, "training.steps=10", "dataset.streaming=true")
+    stopped = dlcli("train", *words, "training.steps=8", "dataset.streaming=true")
     assert stopped.code == 0, stopped.err
     answer = dlcli("resume", str(stopped.run_dir), "training.steps=17")
     assert answer.code == 0, answer.err
