@@ -71,7 +71,7 @@ def test_a_streamed_run_is_the_resident_run_to_the_bit_and_so_is_one_that_was_st
     assert same(resident, outcome(stopped._replace(code=answer.code)))
 
 
-def test_an_image_that_is_damaged_or_changed_is_named(dlcli, images, tmp_path):
+def test_an_image_that_is_damaged_is_named(dlcli, images, tmp_path):
     (tmp_path / "images" / "b" / "31.png").write_bytes(b"no picture")
     answer = dlcli("train", *images, *QUICK, "training.steps=2", "dataset.streaming=true")
     assert answer.code == 3 and "'b/31.png' is no readable image" in answer.err

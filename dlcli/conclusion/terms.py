@@ -144,6 +144,7 @@ def repeated_inputs(run: Run) -> list[np.ndarray]:
     """Groups of training examples with one input; the data set's facts tell whether there is anything to look for."""
     if not run.data.facts["duplicates"]["train"]:
         return []
+    # A hash of each, because the inputs need not fit into memory; two inputs of one SHA-256 are not known to exist.
     hashes = np.frombuffer(b"".join(fingerprints(run.data.train)), np.uint8)
     return certificates.repeated(hashes.reshape(len(run.data.train), -1))
 

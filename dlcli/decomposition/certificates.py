@@ -41,7 +41,7 @@ def label_conflicts(groups: list[np.ndarray], targets: np.ndarray, metric: Metri
 def repeated(inputs: np.ndarray) -> list[np.ndarray]:
     """Indices of the examples that share their input with another, one array per distinct input.
 
-    inputs: (n, ...) as the model sees them, after the whole input pipeline. Compared byte by byte: no hash collides.
+    inputs: (n, ...) as the model sees them, after the whole input pipeline, or a digest of each. Compared byte by byte.
     """
     rows = np.ascontiguousarray(inputs).reshape(len(inputs), -1) + 0  # -0.0 and 0.0 are one input
     keys = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()

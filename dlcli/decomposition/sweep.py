@@ -115,15 +115,22 @@ def finite(score: float | None) -> bool:
 
 
 def edges(chosen: Group, candidates: Sequence[Group]) -> tuple[Edge, ...]:
-    """Tuned numbers at the end of their grid. Two values are all ends: that too is said."""
-    found = []
-    for key in differing([group.config for group in candidates]):
-        tried = sorted({group.config[key] for group in candidates if is_number(group.config.get(key))})
+    """Tuned numbers at the end of their grid. Two values are all ends: that too is said.
+
+    A grid is made of configurations with the same words: the learning rate of sgd is no value that was tried for adam.
+    """
+    found, grid = [], [group.config for group in candidates if words(group.config) == words(chosen.config)]
+    for key in differing(grid):
+        tried = sorted({config[key] for config in grid if is_number(config.get(key))})
         value = chosen.config.get(key)
         if len(tried) > 1 and is_number(value) and value in (tried[0], tried[-1]):
             end = "lowest" if value == tried[0] else "highest"
             found.append(Edge(key, float(value), end, tuple(map(float, tried))))
     return tuple(found)
+
+
+def words(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in BOOKKEEPING and not is_number(value)}
 
 
 def is_number(value: Any) -> bool:

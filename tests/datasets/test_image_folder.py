@@ -250,3 +250,12 @@ def test_cifar10_as_an_archive_of_images():
     assert np.bincount(source.train.targets).tolist() == [5000] * 10
     means = source.train.inputs.mean((0, 2, 3)) / 255
     assert means == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-4)  # the published means of CIFAR-10
+
+
+def test_an_image_that_is_changed_while_it_is_in_use_is_refused(tmp_path):
+    root = write(tmp_path / "images", FILES)
+    inputs = load(root, streaming=True).train.inputs
+    assert np.array_equal(inputs, load(root, streaming=False).train.inputs)
+    (root / "train/dog/1.png").write_bytes(encoded(PIXELS[0][:, :, 0]))
+    with pytest.raises(DataError, match=r"'train/dog/1\.png' was changed while it was in use"):
+        np.asarray(inputs)

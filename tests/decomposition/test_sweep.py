@@ -78,6 +78,13 @@ def test_a_choice_at_the_end_of_its_grid_is_flagged():
     assert adam.edges == ()
 
 
+def test_the_rate_of_another_optimizer_is_no_value_of_the_grid():
+    """Two models, each with two optimizers at their own rates: nothing was tuned."""
+    rates = {"sgd": 0.1, "adam": 0.003}
+    swept = [config(name, lr, 0, model=model) for model in ("mlp", "cnn") for name, lr in rates.items()]
+    assert [arm.edges for arm in arms(grouped(swept), "model", [2.0, 1.0, 2.0, 1.0])] == [(), ()]
+
+
 def test_failed_runs_stay_in_the_budget():
     sgd, adam = arms(grouped(SWEEP), "optimizer", SCORES)
     assert (sgd.runs, sgd.failed) == (6, 0) and (adam.runs, adam.failed) == (6, 2)
