@@ -135,6 +135,24 @@ def test_a_swept_number_makes_a_curve_per_rest_of_the_configuration():
         assert trains == [1.0, 0.5, 0.25]
 
 
+def test_values_of_a_swept_number_are_compared_with_the_one_that_validation_prefers():
+    """Corrected for all three pairs, of which two are told; a curve of single runs has nothing to pair."""
+    risks = ((1, 3.0, 0.5), (2, 2.0, 0.4), (4, 1.0, 0.9))  # width, test, validation
+    runs = [run({"model.width": w, "seed": s}, 1.0, test + 0.01 * s, v) for w, test, v in risks for s in range(7)]
+    found = study(runs)
+    told = [each for each in found["comparisons"] if each["quantity"] == "test loss"]
+    assert [(each["first"], each["second"]) for each in told] == [
+        ("width=1", "width=2"),
+        ("width=4", "width=2"),
+    ]
+    assert [each["mean"] for each in told] == pytest.approx([1.0, -1.0])
+    assert [each["adjusted_p"] for each in told] == pytest.approx([3 * 2 / 2**7] * 2)
+    assert "model.width=2, the best on validation" in found["notes"][-1]
+    assert len([each for each in study(runs, by="model.width")["comparisons"] if each["quantity"] == "test loss"]) == 3
+    single = study([each for each in runs if each["config"]["seed"] == 0])
+    assert not single["comparisons"] and not any("compared with it" in note for note in single["notes"])
+
+
 def test_a_density_has_no_lower_end():
     (group,) = study([run({"seed": s}, -1.0, -0.5, low=None, high=-1.5) for s in (0, 1)])["groups"]
     terms = group["terms"]["loss"]
