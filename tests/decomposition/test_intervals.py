@@ -36,6 +36,7 @@ def test_bootstrap_covers_the_known_mean_of_skewed_losses():
 def test_errors_get_wilson_and_losses_the_bootstrap():
     rows = np.array([0.0, 1.0, 0.0, 0.0])
     assert (sampled(rows, "fraction").method, sampled(rows, "nats").method) == ("Wilson", "BCa bootstrap")
+    assert sampled(rows, "fraction").ci == wilson(int(rows.sum()), len(rows))
 
 
 def test_the_interval_of_the_same_rows_is_the_same():
