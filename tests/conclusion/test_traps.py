@@ -3,7 +3,7 @@
 1, 2, 3, 4: training/test_evaluate.py::test_the_reported_train_risk_is_none_of_the_numbers_that_look_like_it
 2: training/test_evaluate.py::test_evaluating_changes_nothing_in_the_model
 3: training/test_evaluate.py::test_every_example_has_its_row
-4: training/test_evaluate.py::test_a_far_example_in_the_last_small_batch_weighs_as_much_as_any_other
+3, 4: training/test_evaluate.py::test_a_far_example_in_the_last_small_batch_weighs_as_much_as_any_other
 5: training/test_evaluate.py::test_smoothing_of_the_objective_leaves_the_risk_of_a_perfect_fit_at_zero
 6: conclusion/test_terms.py::test_a_tiny_learning_rate_is_optimization_and_a_good_one_is_not
 7: conclusion/test_traps.py::test_what_other_runs_have_reached_counts_for_equal_keys_only
@@ -11,11 +11,13 @@
 9: conclusion/test_terms.py::test_a_linear_vae_is_closed_at_probabilistic_pca_and_has_no_floor_of_zero
 9: conclusion/test_terms.py::test_separable_classes_are_not_called_optimized
 10: decomposition/test_decompose.py::test_the_error_of_the_cross_entropy_minimizer_is_no_minimum_of_the_error
+10: conclusion/test_terms.py::test_the_upper_end_is_a_member_that_exists
 11: conclusion/test_terms.py::test_weight_decay_is_the_bias_of_the_objective_and_not_the_solvers_fault
 12: decomposition/test_selftest.py::test_trap_a_heuristic_that_ends_the_interval
 13: conclusion/test_traps.py::test_the_test_risk_is_told_under_the_label_noise_of_the_training_set_too
 14, 19: conclusion/test_terms.py::test_circumstances_are_told
 15: test_averaged_session.py::test_normalization_dropout_augmentation_smoothing_and_average_at_once
+15: conclusion/test_traps.py::test_the_risks_of_a_compiled_model_are_those_of_its_saved_weights
 16: conclusion/test_traps.py::test_risks_are_held_against_float64
 17: decomposition/test_decompose.py::test_tiny_differences_are_below_resolution
 17: conclusion/test_traps.py::test_what_the_sums_of_float64_cannot_tell_apart_is_below_resolution
@@ -137,6 +139,23 @@ def test_risks_are_held_against_float64(dlcli, summary_of, monkeypatch):
     found = summary_of(dlcli(*short).run_dir)
     assert found["run"]["float64_difference"] > 1e-4
     assert "imprecise" in {warning["code"] for warning in found["warnings"]}
+
+
+@pytest.mark.slow  # it compiles
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # the compiler's own
+def test_the_risks_of_a_compiled_model_are_those_of_its_saved_weights(dlcli, summary_of):
+    """Trap 15: what was compiled, and what a reader of the checkpoint evaluates with three matrix products."""
+    answer = dlcli("train", "dataset=iris", "training.compile=true", "training.epochs=5", "decompose.budget=none")
+    newest = max((answer.run_dir / "checkpoints").iterdir())
+    saved = {name: part.double() for name, part in safetensors.torch.load_file(newest / "model.safetensors").items()}
+    for name, split in build(config.load_saved(answer.run_dir / "config.yaml")).data.splits().items():
+        hidden, targets = split.batch(slice(None))
+        hidden = hidden.double()
+        for layer in (1, 5):
+            hidden = torch.relu(hidden @ saved[f"body.{layer}.weight"].T + saved[f"body.{layer}.bias"])
+        scores = hidden @ saved["head.weight"].T + saved["head.bias"]
+        expected = nn.functional.cross_entropy(scores, targets).item()
+        assert summary_of(answer.run_dir)["risks"][name]["loss"]["value"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_schedule_that_was_stopped_early_has_no_terms(dlcli, monkeypatch):
