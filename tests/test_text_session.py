@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from dlcli import build
+from dlcli.conclusion import evaluation
 from dlcli.training import loop
 
 SENTENCES = "the quick brown fox jumps over the lazy dog. pack my box with five dozen liquor jugs! "
@@ -51,7 +52,9 @@ def test_a_stopped_run_on_text_goes_on_to_the_bit(dlcli, monkeypatch, play, mode
     assert content(stopped.run_dir) == content(whole)
 
 
-def test_the_test_risk_is_the_mean_over_all_tokens_of_the_end_of_the_text(dlcli, summary_of, play, tmp_path):
+def test_the_test_risk_is_the_mean_over_all_tokens_of_the_end_of_the_text(
+    dlcli, summary_of, play, tmp_path, monkeypatch
+):
     answer = dlcli("train", *TEXT, *MODELS["transformer"])
     risks = summary_of(answer.run_dir)["risks"]["test"]
     config = yaml.safe_load((answer.run_dir / "config.yaml").read_text())
@@ -69,6 +72,15 @@ def test_the_test_risk_is_the_mean_over_all_tokens_of_the_end_of_the_text(dlcli,
     assert risks["perplexity"]["value"] == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
     assert risks["bits_per_character"]["value"] == pytest.approx(np.mean(losses) / np.log(2), rel=1e-5)
     assert "neighbouring examples" in risks["loss"]["method"]  # windows of one text are not resampled one by one
+    sliding = [  # trap 20: every token with a whole window before it
+        -model(tokens[None, start : start + 16])[0, -1].log_softmax(0)[tokens[start + 16]].item()
+        for start in range(len(losses) - 15)
+    ]
+    assert risks["loss_at_stride_1"]["value"] == pytest.approx(np.mean(sliding), rel=1e-5)
+    assert risks["loss_at_stride_1"]["n"] == len(sliding)
+    monkeypatch.setattr(evaluation, "MOST_TOKENS", 100)
+    spread = np.array(sliding)[np.arange(100) * len(sliding) // 100]
+    assert evaluation.at_stride_1(run)["loss_at_stride_1"] == pytest.approx(spread, rel=1e-5)
 
 
 def test_a_repeated_text_is_learned_and_stays_above_its_floor(dlcli, summary_of, play):

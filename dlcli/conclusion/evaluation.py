@@ -22,6 +22,8 @@ from dlcli.training.references import copy_of
 from dlcli.training.run import Run
 
 DECOMPOSED = ("loss", "error")
+FEWEST_TOKENS, MOST_TOKENS = 256, 8192  # of the test text that are predicted from a whole window before each
+TOKENS_SHARE = 0.1  # of the windows that were trained on, to stay far below the cost of the training
 
 
 class Evaluated(NamedTuple):
@@ -48,10 +50,34 @@ def evaluate_splits(run: Run, stopped: Callable[[], bool] = never) -> Evaluated:
         rows[name] = evaluate(run.model, run.task, split, collect=collect if decide and name == "test" else None)
         if run.task.random and not run.task.undefined:
             again[name] = evaluate(run.model, run.task, split, draw=1)
-    rows["test"] |= evaluate_afterwards(run.model, run.task, run.data.test)
+    rows["test"] |= evaluate_afterwards(run.model, run.task, run.data.test) | at_stride_1(run)
     if run.task.drawn:
         rows["real"] = evaluate_real(run.task, run.data.train, run.data.test)
     return Evaluated(rows, torch.cat(decisions).numpy() if decisions else None, again)
+
+
+@torch.inference_mode()
+def at_stride_1(run: Run) -> dict[str, np.ndarray]:
+    """Losses of tokens that are each predicted from a whole window before it, as by a window that moves on token by
+    token; evenly spread over the test text. Nothing where examples are no windows of a text.
+
+    In windows that touch, the rule of every other risk, most tokens have fewer before them: part of their loss is that
+    of a short context, which the best of models shares.
+    """
+    test, length = run.data.test, run.task.spec.shape[0]
+    if test.cuts == 1:
+        return {}
+    places = (len(test) - 1) * test.cuts + 1  # where a window may begin
+    trained_on = run.steps * run.batches.batch_size
+    count = min(places, MOST_TOKENS, max(FEWEST_TOKENS, int(TOKENS_SHARE * trained_on)))
+    starts = torch.arange(count, device=test.device) * places // count
+    found, model = [], run.model.eval()
+    for some in (starts // test.cuts + starts % test.cuts * len(test)).split(max(1, CHUNK // length)):
+        batch = test.batch(some)
+        prediction = run.task.predict(model, batch, FixedNoise(0, len(some), run.device))
+        last = Batch(batch.inputs[:, -1:], batch.targets[:, -1:])
+        found.append(run.task.metrics["loss"].rows(prediction[:, -1:], last).double().cpu())
+    return {"loss_at_stride_1": torch.cat(found).numpy()}
 
 
 @torch.inference_mode()
