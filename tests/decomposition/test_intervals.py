@@ -1,10 +1,23 @@
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import binomtest, t, ttest_1samp
 
-from dlcli.decomposition.intervals import Sampling, blocks, kurtosis, mean_interval, sampled, top_share, whole, wilson
+from dlcli.decomposition.intervals import (
+    Sampling,
+    blocks,
+    expanded,
+    kurtosis,
+    mean_interval,
+    sampled,
+    top_share,
+    whole,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("errors, n", [(0, 1), (1, 1), (3, 1000), (20, 360), (60, 1000), (1000, 1000)])
@@ -24,6 +37,13 @@ def test_wilson_covers_the_known_error_rate(rate, n):
     errors = np.random.default_rng(0).binomial(n, rate, size=500)
     covered = np.mean([low <= rate <= high for low, high in (wilson(int(k), n) for k in errors)])
     assert 0.93 <= covered <= 0.985
+
+
+def test_the_level_of_few_resampled_numbers_is_raised_to_that_of_student():
+    """The interval of a normal sample by its standard error over n, as a bootstrap of the mean has it in the limit."""
+    for n, level in ((5, 0.95), (30, 0.9), (10_000, 0.95)):
+        half = NormalDist().inv_cdf(0.5 + expanded(level, n) / 2) * math.sqrt((n - 1) / n)
+        assert half == pytest.approx(t(n - 1).ppf(0.5 + level / 2), rel=1e-9)
 
 
 def test_bootstrap_covers_the_known_mean_of_skewed_losses():
@@ -52,16 +72,16 @@ def test_many_examples_get_the_normal_interval():
 
 
 def test_windows_of_a_text_are_resampled_in_blocks():
-    """Each loss stands 30 times in a row: what is known is 30 numbers, and the interval is theirs."""
-    rows = np.repeat(np.random.default_rng(0).exponential(size=30), 30)
+    """Each loss stands 50 times in a row: what is known is 20 numbers, and the interval is theirs."""
+    rows = np.repeat(np.random.default_rng(0).exponential(size=20), 50)
     (low, high), method = mean_interval(rows, Sampling(contiguous=True))
-    assert method == "BCa bootstrap over 30 blocks of 30 neighbouring examples"
-    assert (low, high) == pytest.approx(mean_interval(rows[::30])[0])
+    assert method == "BCa bootstrap over 20 blocks of 50 neighbouring examples"
+    assert (low, high) == pytest.approx(mean_interval(rows[::50])[0])
     assert high - low > 4 * np.diff(mean_interval(rows)[0])[0]
 
 
-@pytest.mark.parametrize("n, count", [(2, 2), (10, 3), (1742, 42)])
-def test_blocks_are_about_as_many_as_they_are_long_and_hold_every_row(n, count):
+@pytest.mark.parametrize("n, count", [(2, 2), (8, 4), (1742, 24)])
+def test_blocks_are_few_and_hold_every_row(n, count):
     found = blocks(np.arange(n, dtype=float))
     assert len(found) == count and found[0] < found[-1]
     assert np.mean(found) == pytest.approx((n - 1) / 2, rel=0.1)
