@@ -59,19 +59,32 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if commit is None:
         return None
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
-    return {"commit": commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
+    return {"commit": commit.strip(), "dirty": _dirty(folder)}
+
+
+def _dirty(folder: Path) -> bool | None:
+    """None if it cannot be told. A file that a filter rewrites (git-lfs) is taken for changed once its time is."""
+    filters = _git(folder, "config", "--includes", "--null", "--name-only", "--get-regexp", r"^filter\.") or ""
+    keys = filters.split("\0")[:-1]
+    if any("=" in key for key in keys):  # `-c` would set another key
+        return None
+    silent = [word for key in keys for word in ("-c", f"{key}=")]
+    changes = _git(folder, *silent, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+    return None if changes is None else bool(changes.strip())
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    # A repository's own config may name a file-system monitor or hooks, which git would run.
+    # A repository's own config may name programs that git would run: a file-system monitor, hooks, filters (see
+    # `_dirty`), and whatever fetches the objects that a partial clone lacks.
     safe = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
     try:
         answer = subprocess.run(
             ["git", "--no-optional-locks", *safe, "-C", folder, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            env=os.environ | {"GIT_ALLOW_PROTOCOL": "none"},
             timeout=GIT_SECONDS,
             check=True,
         )

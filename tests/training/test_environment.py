@@ -42,13 +42,44 @@ def test_no_git_is_none(repository, monkeypatch):
     assert git_state(repository) is None
 
 
-def test_a_program_named_by_the_repository_is_not_run(repository):
-    program = repository / "monitor"
-    program.write_text(f"#!/bin/sh\ntouch {repository}/canary\n")
-    program.chmod(0o755)
+def monitored(repository, program):
     git(repository, "config", "core.fsmonitor", str(program))
-    assert git_state(repository)["dirty"] is False
-    assert not (repository / "canary").exists()
+
+
+def filtered(repository, program):
+    git(repository, "config", "filter.evil.clean", str(program))
+    (repository / ".git" / "info" / "attributes").write_text("* filter=evil\n")
+
+
+def filtered_under_an_odd_name(repository, program):
+    git(repository, "config", "filter.a=b.process", str(program))
+    (repository / ".git" / "info" / "attributes").write_text("* filter=a=b\n")
+
+
+def lacking_objects(repository, program):
+    """As a partial clone: git would start the `uploadpack` of its origin for the tree that is not there."""
+    answer = subprocess.run(["git", "-C", repository, "rev-parse", "HEAD^{tree}"], capture_output=True, text=True)
+    tree = answer.stdout.strip()
+    (repository / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    for key, value in {"core.repositoryFormatVersion": "1", "extensions.partialClone": "origin",
+                       "remote.origin.promisor": "true", "remote.origin.url": str(repository),
+                       "remote.origin.uploadPack": str(program)}.items():  # fmt: skip
+        git(repository, "config", key, value)
+
+
+@pytest.mark.parametrize("harm", [monitored, filtered, filtered_under_an_odd_name, lacking_objects])
+def test_a_program_named_by_the_repository_is_not_run(repository, tmp_path_factory, harm):
+    room = tmp_path_factory.mktemp("evil")
+    program, canary = room / "program", room / "canary"
+    program.write_text(f"#!/bin/sh\ntouch {canary}\n")
+    program.chmod(0o755)
+    (repository / "model.py").write_text("changed")
+    harm(repository, program)
+    dirty = git_state(repository)["dirty"]
+    assert dirty is (True if harm in (monitored, filtered) else None)
+    assert not canary.exists()
+    subprocess.run(["git", "-C", repository, "status"], capture_output=True, timeout=30)
+    assert canary.exists(), "git itself does not run it"
 
 
 def test_the_facts_are_plain_json():
