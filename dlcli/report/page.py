@@ -243,12 +243,18 @@ def warnings(study: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
     return [*study["notes"], *failures, *(f"in {count} of {len(runs)} runs: {text}" for text, count in counted.items())]
 
 
+def as_typed(line: str) -> str:
+    """Without the place where the command lay on that machine."""
+    program, _, words = line.partition(" ")
+    return f"dlcli {words}" if Path(program).name == "dlcli" else line
+
+
 def commands(runs: Sequence[Run]) -> str:
     lines = []
     for run in runs[:MOST_COMMANDS]:
         path = Path(run["path"]) / "command.txt"
         if path.is_file():
-            lines += path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines += map(as_typed, path.read_text(encoding="utf-8", errors="replace").splitlines())
     lines = list(dict.fromkeys(lines))
     replays = [f"dlcli train --from {run['path']}" for run in runs[:MOST_COMMANDS]]
     text = "\n".join([*lines, "", "# one run again, from its own configuration:", *replays])

@@ -31,7 +31,7 @@ def runs(write_run, summary):
             folder = write_run(
                 f"width={width},seed={seed}", {"model": {"name": "mlp", "width": width}, "seed": seed}, own
             )
-            (folder / "command.txt").write_text("dlcli train -m model.width=1,2,4 seed=0,1\n")
+            (folder / "command.txt").write_text("/usr/local/bin/dlcli train -m model.width=1,2,4 seed=0,1\n")
             (folder / "losses").mkdir()
             for split in ("train", "test"):
                 np.save(folder / "losses" / f"{split}_loss.npy", np.random.default_rng(seed).exponential(size=50))
@@ -78,7 +78,7 @@ def test_it_is_well_formed_and_needs_nothing_from_anywhere(document):
 
 
 def test_it_says_what_happened_and_how_to_do_it_again(document):
-    assert "dlcli train -m model.width=1,2,4 seed=0,1" in document
+    assert "<pre>dlcli train -m model.width=1,2,4 seed=0,1" in document
     assert "the loss is &lt;not&gt; finite" in document and "width &amp; &lt;seed&gt;" in document
     assert "against model.width" in document and "Losses of single examples" in document
 
