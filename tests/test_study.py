@@ -20,14 +20,15 @@ def record(train, test, low=0.0, high=None):
     }
 
 
-def run(config, train=None, test=None, validation=None, key=("c", "d", "l"), **ends):
+def run(config, train=None, test=None, validation=None, key=("c", "d", "l"), subclasses=(), **ends):
     summary = None
     if train is not None:
         values = {"train": train, "test": test, "validation": validation}
         risks = {k: {"loss": {"value": v, "unit": "nats"}} for k, v in values.items() if v is not None}
         keys = dict(zip(("class", "data", "loss"), key, strict=True))
         part = {"loss": record(train, test, **ends)}
-        summary = {"risks": risks, "keys": keys, "decomposition": part, "warnings": []}
+        declared = {"subclasses": list(subclasses)}
+        summary = {"risks": risks, "keys": keys, "class": declared, "decomposition": part, "warnings": []}
     state = "failed" if summary is None else "done"
     return {
         "path": repr(config),
@@ -70,6 +71,17 @@ def test_classes_are_compared_by_intervals_and_never_in_optimization():
     verdicts = {(e["first"], e["second"]): e["verdict"] for e in found if e["quantity"].startswith("approximation")}
     assert list(verdicts.values()) == [LOWER, "intervals overlap", "higher"]
     assert next(iter(verdicts)) == ("model=cnn", "model=linear")
+
+
+def test_a_class_has_no_higher_minimum_than_what_it_contains_whichever_was_trained_first():
+    wide = {"key": ("wide", "d", "l"), "low": 0.2, "high": 0.9}
+    runs = [
+        run({"model.width": 8, "seed": 0}, 1.0, 2.0, **wide),
+        run({"model.width": 4, "seed": 0}, 1.0, 2.0, key=("narrow", "d", "l"), low=0.1, high=0.6),
+        run({"model.width": 8, "seed": 1}, 1.0, 2.0, **wide, subclasses=["narrow"]),
+    ]
+    ends = {g["config"]["model.width"]: g["terms"]["loss"]["approximation"] for g in study(runs)["groups"]}
+    assert ends == {4: [0.2, 0.6], 8: [0.2, 0.6]}
 
 
 def test_other_training_sets_have_no_common_approximation():

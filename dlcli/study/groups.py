@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,10 @@ METRICS = ("loss", "error")
 
 
 def shared_intervals(runs: Sequence[Run], metric: str) -> dict[tuple[str, ...], tuple[float, float]]:
-    """min_F L_tr per class, training set and loss: every run's bounds hold for all."""
+    """min_F L_tr per class, training set and loss: every run's bounds hold for all, and for the classes around it.
+
+    What a class is known to contain has no lower minimum than it, whatever the order in which they were trained.
+    """
     found: dict[tuple[str, ...], tuple[float, float]] = {}
     for run in runs:
         part = decomposition(run, metric)
@@ -27,7 +30,19 @@ def shared_intervals(runs: Sequence[Run], metric: str) -> dict[tuple[str, ...], 
             low = -math.inf if low is None else low
             before = found.get(key, (-math.inf, math.inf))
             found[key] = (max(before[0], low), min(before[1], high))
+    for narrow, wide in dict.fromkeys(nested(runs)):
+        if narrow in found and wide in found:
+            (above, high), (low, reached) = found[narrow], found[wide]
+            found[narrow], found[wide] = (max(above, low), high), (low, min(high, reached))
     return {key: (min(low, high), high) for key, (low, high) in found.items()}
+
+
+def nested(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Pairs of keys of which the second's class contains the first's, as the runs have declared."""
+    for run in filter(done, runs):
+        wide = comparable(run["summary"])
+        for narrow in run["summary"]["class"].get("subclasses", ()):
+            yield (narrow, *wide[1:]), wide
 
 
 def decomposition(run: Run, metric: str) -> dict[str, Any] | None:
