@@ -15,6 +15,7 @@ from dlcli.report.figures import COLOURS, escape, hatched
 WIDE = 5.2  # inches; a phone shows half of that, and the letters can still be read
 CYCLE = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#bbbbbb")  # Tol's bright set
 MOST_CURVES, MOST_BINS = 12, 40
+INTERPOLATED = 1e-6  # of the greatest train risk
 LOGARITHMIC = 30  # ratio of the ends of a swept number, or of the losses, above which its axis is logarithmic
 
 
@@ -139,13 +140,27 @@ def swept(number: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], metric
         band(axes, x, [term["generalization"] for term in terms], COLOURS["generalization"], "generalization")
         band(axes, x, [term["train"] for term in terms], "#777777", "train risk", "--")
         band(axes, x, [term["test"] for term in terms], "black", "test risk")
+        start = interpolated([term["train"]["mean"] for term in terms], x)
+        if start is not None:
+            axes.axvline(start, color="#555555", linestyle=":", linewidth=1, label="interpolation from here on")
         if min(x) > 0 and max(x) / min(x) >= LOGARITHMIC:
             axes.set_xscale("log")
         axes.set_ylabel(escape(label) if len(kept) > 1 else risk_name("", metric, terms[0]["unit"]).strip())
     axes.set_xlabel(number["key"])
-    handles, names = axes.get_legend_handles_labels()
-    made.legend(handles, names, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    named = {name: handle for axes in rows for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    made.legend(named.values(), named.keys(), loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     return made
+
+
+def interpolated(train: Sequence[float], x: Sequence[float]) -> float | None:
+    """The value from which on the train risk is nothing, where a test risk may rise before and fall behind; None where
+    that is so nowhere, or everywhere. It may lie at the end of the largest values, or of the smallest.
+    """
+    none = [risk <= INTERPOLATED * max(train) for risk in train]
+    count = sum(none)
+    if none == sorted(none) and 0 < count < len(none):
+        return x[-count]
+    return x[count - 1] if none == sorted(none, reverse=True) and 0 < count < len(none) else None
 
 
 def band(axes: Axes, x: Sequence[float], values: Sequence[Any], colour: str, label: str, style: str = "-") -> None:

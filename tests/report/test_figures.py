@@ -66,3 +66,10 @@ def test_the_undecided_part_is_hatched(bars):
 def test_an_svg_stands_alone(bars):
     picture = figures.svg(bars())
     assert picture.startswith(b"<?xml") and b"</svg>" in picture
+
+
+def test_the_threshold_of_interpolation_is_found_at_either_end():
+    assert charts.interpolated([0.3, 0.1, 0.0, 0.0], [1, 2, 4, 8]) == 4
+    assert charts.interpolated([0.0, 0.0, 0.1], [0.1, 0.5, 1.0]) == 0.5  # few examples are fitted, all are not
+    for nowhere in ([0.3, 0.2], [0.0, 0.0], [0.0, 0.1, 0.0]):
+        assert charts.interpolated(nowhere, range(len(nowhere))) is None
