@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, t, ttest_1samp
+from scipy.stats import binomtest, bootstrap, t, ttest_1samp
 
 from dlcli.decomposition.intervals import (
     Sampling,
@@ -44,6 +44,13 @@ def test_the_level_of_few_resampled_numbers_is_raised_to_that_of_student():
     for n, level in ((5, 0.95), (30, 0.9), (10_000, 0.95)):
         half = NormalDist().inv_cdf(0.5 + expanded(level, n) / 2) * math.sqrt((n - 1) / n)
         assert half == pytest.approx(t(n - 1).ppf(0.5 + level / 2), rel=1e-9)
+    rows = np.random.default_rng(0).exponential(size=12)
+    reference = bootstrap((rows,), np.mean, confidence_level=expanded(0.95, 12), n_resamples=100_000, rng=1)
+    assert mean_interval(rows)[0] == pytest.approx(reference.confidence_interval, rel=0.03)
+    assert (
+        bootstrap((rows,), np.mean, n_resamples=100_000, rng=1).confidence_interval.low
+        > 1.05 * mean_interval(rows)[0][0]
+    )
 
 
 def test_bootstrap_covers_the_known_mean_of_skewed_losses():
