@@ -16,7 +16,6 @@ from dlcli.datasets.pictures import (
     SUFFIXES,
     Files,
     Picture,
-    channels_first,
     decode,
     decoded,
     is_coloured,
@@ -24,6 +23,7 @@ from dlcli.datasets.pictures import (
     other_size,
     parts_of,
     read_image,
+    stacked,
     weight,
 )
 from dlcli.datasets.split_names import SPLITS
@@ -67,8 +67,12 @@ def image_folder(
     _refuse_empty(root, empty, classes)
     colour = any(picture.pixels.ndim == 3 for picture in pictures)
     _refuse_sizes(root, pictures)
+    shape = (3 if colour else 1, *pictures[0].pixels.shape[:2])
     del pictures
-    examples = {name: _examples(root, name, part, classes, colour) for name, part in parts.items()}
+    examples = {
+        name: Examples(stacked(root, part, len(part), shape), numbered(root, name, part, classes))
+        for name, part in parts.items()
+    }
     return source_of(root, examples, classes, size, others)
 
 
@@ -102,7 +106,7 @@ def from_disk(
     classes = sorted({picture.parts[0] for picture in parts["train"]})
     _refuse_empty(root, empty, classes)
     first = decoded(root, pictures[0].pixels, size, mode).pixels
-    colour = mode == "RGB" if mode else any(is_coloured(root, picture.pixels) for picture in pictures)
+    colour = mode == "RGB" if mode else any(is_coloured(root / picture.pixels) for picture in pictures)
     shape = (3 if colour else 1, *first.shape[:2])
     files = Files(root, [picture.pixels for picture in pictures], shape, size, mode)
     examples = {}
@@ -201,19 +205,11 @@ def _refuse_empty(root: Path, empty: list[str], classes: list[str]) -> None:
 
 
 def _refuse_sizes(root: Path, pictures: list[Picture]) -> None:
+    """Judged before a split takes the first folder off their names."""
     height, width = pictures[0].pixels.shape[:2]
     for picture in pictures:
         if picture.pixels.shape[:2] != (height, width):
             raise other_size(root, "/".join(picture.parts), picture.pixels.shape, (height, width))
-
-
-def _examples(root: Path, split: str, pictures: list[Picture], classes: list[str], colour: bool) -> Examples:
-    """-> (n, channels, height, width) uint8 and (n,) int64"""
-    first = pictures[0].pixels
-    inputs = np.empty((len(pictures), 3 if colour else 1, *first.shape[:2]), np.uint8)
-    for i, picture in enumerate(pictures):
-        inputs[i] = channels_first(picture.pixels)
-    return Examples(inputs, numbered(root, split, pictures, classes))
 
 
 def numbered(root: Path, split: str, pictures: list[Picture], classes: list[str]) -> np.ndarray:

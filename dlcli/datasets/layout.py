@@ -14,13 +14,19 @@ CHANNELS = (1, 2, 3, 4)  # what the last axis of images may hold
 
 def arrange(inputs: dict[str, np.ndarray], layout: Layout) -> tuple[dict[str, np.ndarray], Layout, tuple[str, ...]]:
     """Inputs per split in the order of axes that models expect, the layout they had, a note where that was a guess."""
-    train = inputs["train"]
-    chosen, notes = (guess(train), ()) if layout == "auto" else (layout, ())
-    if layout == "auto" and train.ndim > 2:
-        words = {"signals": "(n, channels, length)", "channels_first": "images, channels first"}
-        words["channels_last"] = "images, channels last"
-        notes = (f"inputs of shape {train.shape[1:]} are read as {words[chosen]} (dataset.layout=auto)",)
+    chosen, notes = settle(inputs["train"], layout)
     return {split: order(part, chosen) for split, part in inputs.items()}, chosen, notes
+
+
+def settle(train: np.ndarray, layout: Layout) -> tuple[Layout, tuple[str, ...]]:
+    """The layout, and a note where it is a guess."""
+    if layout != "auto":
+        return layout, ()
+    chosen = guess(train)
+    words = {"signals": "(n, channels, length)", "channels_first": "images, channels first"}
+    words["channels_last"] = "images, channels last"
+    note = f"inputs of shape {train.shape[1:]} are read as {words.get(chosen)} (dataset.layout=auto)"
+    return chosen, (note,) if train.ndim > 2 else ()
 
 
 def guess(inputs: np.ndarray) -> Layout:

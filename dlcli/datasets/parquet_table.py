@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from dlcli.datasets.archives import GREATEST_RATIO
+from dlcli.datasets.arrow_cells import Cells, is_text, numbers_of, texts_of
 from dlcli.datasets.files import reading, required
 from dlcli.datasets.on_disk import streams
-from dlcli.datasets.table import GREATEST_CELLS, Table, load, roles, unusable
+from dlcli.datasets.table import GREATEST_CELLS, Table, load, roles
 from dlcli.datasets.wording import quote
 from dlcli.errors import DataError
 from dlcli.protocols import Source
@@ -87,25 +88,25 @@ def chunks(path: Path, names: list[str], texts: dict[str, bool]) -> Iterator[Tab
     with _opened(path, []) as file:
         declared = file.metadata.num_rows
         are_texts = {name: _is_text(path, file.schema_arrow, name) for name in names}
-    for name, is_text in are_texts.items():
-        if texts.get(name, is_text) != is_text:
-            kinds = ("text", "numbers") if is_text else ("numbers", "text")
+    for name, text in are_texts.items():
+        if texts.get(name, text) != text:
+            kinds = ("text", "numbers") if text else ("numbers", "text")
             raise DataError(
                 f"{quote(path, 60)}, column {quote(name, 30)}: {kinds[0]}, where training has {kinds[1]}",
                 "every file needs the same types",
             )
     known: dict[str, str] = {}  # one object per different text
     # As dictionaries, so that a text that fills a billion rows is kept once.
-    with _opened(path, [name for name, is_text in are_texts.items() if is_text]) as file:
+    with _opened(path, [name for name, text in are_texts.items() if text]) as file:
         rows = 0
         for batch in file.iter_batches(BATCH, columns=names):
             batch.validate(full=True)  # places in dictionaries, texts as UTF-8
-            values = {}
-            for name, is_text in are_texts.items():
-                cells = Cells(path, name, rows, batch.column(name))
-                values[name] = _texts(cells, known) if is_text else _numbers(cells)
-            start, rows = rows, rows + batch.num_rows
-            yield Table(path, values, "row", np.arange(start + 1, rows + 1), declared)
+            values, places = {}, np.arange(rows + 1, rows + batch.num_rows + 1)
+            for name, text in are_texts.items():
+                cells = Cells(path, name, places, batch.column(name))
+                values[name] = texts_of(cells, known) if text else numbers_of(cells)
+            rows += batch.num_rows
+            yield Table(path, values, "row", places, declared)
         if rows != declared:
             raise ValueError(f"{rows} rows, {declared} declared")
 
@@ -128,20 +129,9 @@ def _opened(path: Path, dictionaries: list[str]) -> Iterator[Any]:
 
 def _is_text(path: Path, schema: Any, name: str) -> bool:
     """Whether a column holds texts or numbers. DataError where it is absent or neither."""
-    from pyarrow import types
-
     if name not in schema.names:
         raise DataError(f"{quote(path, 80)} has no column {quote(name)}", "every file needs the same columns")
-    kind = schema.field(name).type
-    kind = kind.value_type if types.is_dictionary(kind) else kind
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return True
-    if not any(test(kind) for test in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)):
-        raise DataError(
-            f"{quote(path, 60)}, column {quote(name, 30)}: type {quote(kind, 40)[1:-1]} is no input",
-            "choose dataset.features; numbers, booleans and texts are read",
-        )
-    return False
+    return is_text(path, name, schema.field(name).type)
 
 
 def _refuse_rows(path: Path, file: Any, names: list[str]) -> None:
@@ -157,55 +147,3 @@ def _refuse_rows(path: Path, file: Any, names: list[str]) -> None:
             f"{quote(path, 80)} declares {rows} rows of {len(names)} columns, too many for memory",
             "choose dataset.features, or write fewer rows",
         )
-
-
-class Cells(NamedTuple):
-    """One column of a batch of rows."""
-
-    path: Path
-    name: str
-    start: int  # rows before the batch
-    values: Any  # an array of pyarrow
-
-    def fault(self, bad: np.ndarray, reason: str) -> DataError:
-        """bad: (rows,) where a cell is not usable; the first of them is named."""
-        row = self.start + int(bad.argmax()) + 1
-        return DataError(
-            f"{quote(self.path, 60)}, row {row}, column {quote(self.name, 30)}: {reason}",
-            "fill in or drop such rows, or leave the column out",
-        )
-
-
-def _texts(cells: Cells, known: dict[str, str]) -> np.ndarray:
-    """-> (rows,) objects of str"""
-    from pyarrow import types
-
-    column = _without_nulls(cells)
-    encoded = column if types.is_dictionary(column.type) else column.dictionary_encode()
-    texts = [text.strip() for text in encoded.dictionary.to_pylist()]
-    values = np.array([known.setdefault(text, text) for text in texts], object)[encoded.indices.to_numpy()]
-    if (empty := values == "").any():
-        raise cells.fault(empty, "missing")
-    return values
-
-
-def _numbers(cells: Cells) -> np.ndarray:
-    """-> (rows,) float64"""
-    from pyarrow import float64, types
-
-    column = _without_nulls(cells)
-    if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if types.is_decimal(column.type):
-        column = column.cast(float64(), safe=False)
-    numbers = column.to_numpy(zero_copy_only=False).astype(np.float64)
-    if len(bad := unusable(numbers)):
-        place = np.arange(len(numbers)) == bad[0]
-        raise cells.fault(place, f"{numbers[bad[0]]:g} is not finite, or beyond float32")
-    return numbers
-
-
-def _without_nulls(cells: Cells) -> Any:
-    if cells.values.null_count:
-        raise cells.fault(cells.values.is_null().to_numpy(zero_copy_only=False), "missing")
-    return cells.values

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -54,7 +54,7 @@ def decode(root: Path, files: Iterator[tuple[str, bytes]], size: int | None, mod
         while chunk := list(islice(files, CHUNK)):
             large = sum(len(content) for _, content in chunk) >= LARGE * len(chunk)
             run: Callable = pool.map if large else map
-            for picture in run(lambda file: _decode(root, *file, size, mode), chunk):
+            for picture in run(lambda file: picture_of(root, *file, size, mode), chunk):
                 total += picture.pixels.nbytes
                 if total > GREATEST_BYTES:
                     raise DataError(
@@ -64,7 +64,7 @@ def decode(root: Path, files: Iterator[tuple[str, bytes]], size: int | None, mod
                 yield picture
 
 
-def _decode(root: Path, name: str, content: bytes, size: int | None, mode: str | None) -> Picture:
+def picture_of(root: Path, name: str, content: bytes, size: int | None, mode: str | None) -> Picture:
     parts = parts_of(name)
     where = f"{quote(root, 60)}: image {quote(name, 70)}"
     try:
@@ -109,18 +109,29 @@ class Files:
 
     def read(self, places: np.ndarray) -> np.ndarray:
         """(k, channels, height, width) uint8"""
-        pixels = np.empty((len(places), *self.shape), np.uint8)
-        for row, place in enumerate(places.tolist()):
-            name = self.names[place]
-            picture = decoded(self.root, name, self.size, self.mode)
-            if stamp(self.root / name) != self.stamps[place]:
-                raise DataError(
-                    f"{quote(self.root, 60)}: image {quote(name, 70)} was changed while it was in use", "start anew"
-                )
-            if picture.pixels.shape[:2] != self.shape[1:]:
-                raise other_size(self.root, name, picture.pixels.shape, self.shape[1:])
-            pixels[row] = channels_first(picture.pixels)
-        return pixels
+        return stacked(self.root, map(self.picture, places.tolist()), len(places), self.shape)
+
+    def picture(self, place: int) -> Picture:
+        name = self.names[place]
+        picture = decoded(self.root, name, self.size, self.mode)
+        if stamp(self.root / name) != self.stamps[place]:
+            raise DataError(
+                f"{quote(self.root, 60)}: image {quote(name, 70)} was changed while it was in use", "start anew"
+            )
+        return picture
+
+
+def stacked(root: Path, pictures: Iterable[Picture], n: int, shape: tuple[int, ...]) -> np.ndarray:
+    """n pictures -> (n, *shape) uint8; a grey one goes with any number of channels. DataError for one of another size.
+
+    shape: (channels, height, width)
+    """
+    pixels = np.empty((n, *shape), np.uint8)
+    for row, (parts, picture) in enumerate(pictures):
+        if picture.shape[:2] != shape[1:]:
+            raise other_size(root, "/".join(parts), picture.shape, shape[1:])
+        pixels[row] = channels_first(picture)
+    return pixels
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -136,7 +147,7 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 
 def decoded(root: Path, name: str, size: int | None, mode: str | None) -> Picture:
-    return _decode(root, name, read_image(root / name), size, mode)
+    return picture_of(root, name, read_image(root / name), size, mode)
 
 
 def weight(root: Path, name: str, size: int | None, mode: str | None) -> int:
@@ -144,10 +155,10 @@ def weight(root: Path, name: str, size: int | None, mode: str | None) -> int:
     return decoded(root, name, size, mode).pixels.nbytes
 
 
-def is_coloured(root: Path, name: str) -> bool:
+def is_coloured(file: Path | BinaryIO) -> bool:
     """As its header says; one that cannot be read is met when it is decoded."""
     try:
-        with Image.open(root / name, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             return image.mode not in GREY
     except Exception:
         return False

@@ -75,7 +75,7 @@ def roles(path: Path, names: list[str], target: str | int, split: str | None, fe
         )
     if isinstance(target, int):
         if not -len(names) <= target < len(names):
-            raise DataError(f"{quote(path, 80)} has {len(names)} columns; there is no target {target}", _listed(names))
+            raise DataError(f"{quote(path, 80)} has {len(names)} columns; there is no target {target}", listed(names))
         target = names[target]
     if target == split:
         raise DataError(f"column {quote(target)} is both target and split", "set dataset.target to another column")
@@ -86,12 +86,12 @@ def roles(path: Path, names: list[str], target: str | int, split: str | None, fe
     present = set(names)
     for name in [target, *chosen, *([split] if split is not None else [])]:
         if name not in present:
-            raise DataError(f"{quote(path, 80)} has no column {quote(name)}", _suggestion(name, names))
+            raise DataError(f"{quote(path, 80)} has no column {quote(name)}", suggestion(name, names))
     for name, role in ((target, "target"), (split, "split")):
         if name in chosen:
             raise DataError(f"column {quote(name)} is both {role} and feature", "take it out of dataset.features")
     if not chosen:
-        raise DataError(f"{quote(path, 80)} has no feature column beside {quote(target)}", _listed(names))
+        raise DataError(f"{quote(path, 80)} has no feature column beside {quote(target)}", listed(names))
     if "" in chosen:
         raise DataError(
             f"{quote(path, 80)}: column {names.index('') + 1} has no name",
@@ -100,12 +100,12 @@ def roles(path: Path, names: list[str], target: str | int, split: str | None, fe
     return Roles(target, split, chosen)
 
 
-def _suggestion(name: str, names: list[str]) -> str:
+def suggestion(name: str, names: list[str]) -> str:
     near = get_close_matches(name, names, n=1)
-    return f"did you mean {quote(near[0])}?" if near else _listed(names)
+    return f"did you mean {quote(near[0])}?" if near else listed(names)
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     shown = ", ".join(quote(name, 20) for name in names[:6])
     return f"{count(len(names), 'column')}: {shown}{', ...' if len(names) > 6 else ''}"
 

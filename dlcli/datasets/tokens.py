@@ -63,12 +63,14 @@ def prepare_tokens(source: Source, name: str, preparation: dict[str, Any]) -> Da
 
 def text_splits(source: Source, name: str, preparation: dict[str, Any]) -> tuple[Splits, dict[str, str]]:
     """Test is the end of the text, validation what precedes it: neighbours in a text are no independent draws."""
-    text = torch.from_numpy(np.concatenate([source.train.inputs[:1], source.train.targets]))
+    text = whole(source.train)
     stays, parts, rules = text, {}, {"validation": "none"}
-    for split in ("test", "validation"):
+    for split, given in (("test", source.test), ("validation", source.validation)):
         share = preparation[f"{split}_fraction"]
         size = math.ceil(round(share * len(stays), 6))
-        if share:
+        if given is not None:
+            parts[split], rules[split] = whole(given), "as the source gives it"
+        elif share:
             stays, parts[split] = stays[: len(stays) - size], stays[len(stays) - size :]
             rules[split] = f"the last {size} tokens, {share:g} of the " + ("text" if split == "test" else "rest")
     parts["train"] = stays[: round(preparation["train_fraction"] * len(stays))]
@@ -79,6 +81,11 @@ def text_splits(source: Source, name: str, preparation: dict[str, Any]) -> tuple
                 f"use a longer text, a smaller dataset.window, or another dataset.{split}_fraction",
             )
     return {split: windows(part, source.window) for split, part in parts.items()}, rules
+
+
+def whole(text: Examples) -> torch.Tensor:
+    """Inputs are followed by their targets, so that all tokens but the first are in these."""
+    return torch.from_numpy(np.concatenate([text.inputs[:1], text.targets]))
 
 
 def sequence_splits(source: Source, name: str, preparation: dict[str, Any]) -> tuple[Splits, dict[str, str]]:
