@@ -25,6 +25,7 @@ from dlcli.datasets.wording import quote
 from dlcli.errors import DataError, DlcliError, UsageError
 
 READERS = ("parquet", "csv", "json", "text", "arrow", "imagefolder")  # of the library; others take apart much more
+CACHE = "cache"  # the reader of what was prepared before, which is Arrow
 FORMATS = {
     ".parquet": "parquet",
     ".csv": "csv",
@@ -170,7 +171,7 @@ def opened(place: Path, path: str, subset: str | None, revision: str | None) -> 
 def refuse_code(path: str, builder: Any) -> None:
     module = type(builder).__module__
     reader = module.removeprefix("datasets.packaged_modules.").split(".")[0]
-    if not module.startswith("datasets.packaged_modules.") or reader not in READERS:
+    if not module.startswith("datasets.packaged_modules.") or reader not in (*READERS, CACHE):
         raise DataError(f"{quote(path, 80)} is read by {quote(reader, 30)}", f"dlcli reads {', '.join(READERS)}")
 
 

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -298,6 +299,19 @@ def test_a_folder_cannot_name_files_elsewhere(tmp_path):
     (tmp_path / "inner").mkdir()
     parquet.write_table(table.data.table, tmp_path / "inner" / "t.parquet")
     assert "row 1: the image is a file elsewhere" in refusal("inner/t.parquet")
+
+
+def test_what_the_cache_holds_is_read_without_a_net(tmp_path, monkeypatch):
+    library.Dataset.from_dict(COLUMNS).to_parquet("t.parquet")
+    builder = library.load_dataset_builder("parquet", data_files="t.parquet")
+    builder.download_and_prepare()
+    prepared = Path(builder.cache_dir)
+    named = tmp_path / "hf" / "someone___something" / "default" / "0.0.0" / prepared.name
+    named.parent.mkdir(parents=True)
+    (prepared / "parquet-train.arrow").rename(prepared / "something-train.arrow")
+    prepared.rename(named)
+    monkeypatch.setattr(library.config, "HF_HUB_OFFLINE", True)
+    assert np.array_equal(read("someone/something").train.inputs, read("t.parquet").train.inputs)
 
 
 @pytest.mark.parametrize("gone", ["hub", "library"])
