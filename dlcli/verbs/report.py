@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcli import config as configs
-from dlcli.errors import StorageError, UsageError
+from dlcli.errors import UsageError
 from dlcli.report.summary import absent, read_object, read_run, read_summary
 
 FORMATS = ("table", "md", "csv", "json", "html")
@@ -72,13 +72,11 @@ def show(runs: Sequence[dict[str, Any]], form: str, by: str | None, over: Sequen
 def write_page(studied: dict[str, Any], runs: Sequence[dict[str, Any]], folder: Path) -> Path:
     """FOLDER/report.html."""
     from dlcli.report.page import page
+    from dlcli.training.durable import replace
 
     studied = {**studied, "search": read_object(folder / "search.json")}  # where settings were searched for
     path = folder.absolute() / "report.html"
-    try:
-        path.write_text(page(studied, runs, folder.absolute().name), encoding="utf-8")
-    except OSError as fault:
-        raise StorageError(f"cannot write {path}: {fault.strerror}", "give a folder that can be written") from fault
+    replace(path, page(studied, runs, folder.absolute().name).encode())
     return path
 
 

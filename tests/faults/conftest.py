@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -69,10 +70,15 @@ class Process:
 
 
 class Warm:
-    def __init__(self, room: Path):
+    def __init__(self, room: Path, under: Sequence[str] = ()):
+        """under: a command that runs the warm process."""
         self.room, self.count = room, 0
         self.process = subprocess.Popen(
-            [sys.executable, str(WARM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+            [*under, sys.executable, str(WARM)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
         )
         self.process.stdout.readline()
 

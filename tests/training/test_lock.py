@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dlcli.errors import BusyError, StorageError
+from dlcli.errors import BusyError, CheckpointError, StorageError
 from dlcli.training.lock import Lock
 
 HOLD = """
@@ -80,8 +80,18 @@ def test_a_directory_that_is_gone_is_a_storage_error(tmp_path):
         Lock(tmp_path / "gone").acquire()
 
 
-def test_no_link_is_followed(tmp_path):
-    (tmp_path / "run.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StorageError):
-        Lock(tmp_path).acquire()
-    assert not (tmp_path / "elsewhere").exists()
+@pytest.mark.parametrize("name", ["train.log", "run.lock", "tensorboard", "losses/test_loss.npy"])
+@pytest.mark.parametrize("kind", ["a link", "no regular file"])
+def test_a_directory_with_something_that_leads_elsewhere_is_left_alone(tmp_path, name, kind):
+    run_dir, path = tmp_path / "run", tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "elsewhere") if kind == "a link" else os.mkfifo(path)
+    with pytest.raises(CheckpointError, match=f"{name} is {kind}"):
+        Lock(run_dir).acquire()
+    assert not (tmp_path / "elsewhere").exists() and (name == "run.lock" or not (run_dir / "run.lock").exists())
+
+
+def test_the_links_of_wandb_are_its_own(tmp_path):
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "latest-run").symlink_to("run-1")
+    Lock(tmp_path).acquire()
