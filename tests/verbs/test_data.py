@@ -4,9 +4,12 @@ import json
 import os
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
+from dlcli import inspection
 from dlcli.datasets.bundled import digits
 
 DATA = os.environ.get("DLCLI_DATA")
@@ -35,6 +38,39 @@ def test_info_describes_the_columns_of_a_table(dlcli, tmp_path):
     assert answer.code == 0 and (tmp_path / "t.png").is_file(), answer.err
     assert "column      c: a " in answer.out and "column      n: mean " in answer.out and "targets mean " in answer.out
     assert "duplicates  0 within train, 0 of test stand in train" in answer.out
+
+
+@pytest.mark.parametrize("streaming", ["true", "false"])
+def test_numbers_that_come_in_pieces_have_the_statistics_of_the_whole(dlcli, tmp_path, monkeypatch, streaming):
+    monkeypatch.setenv("DLCLI_CACHE", str(tmp_path / "cache"))
+    draw, n = np.random.default_rng(0), 3300
+    columns = {
+        "far": 1e5 + draw.normal(size=n),
+        "c": np.array(list("abc"))[draw.integers(0, 3, n)],
+        "y": draw.random(n),
+    }
+    columns["far"][1000:1005] = columns["far"][0]
+    columns["c"][1000:1005] = columns["c"][0]
+    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    parquet.write_table(
+        pyarrow.table({name: column[:7] for name, column in columns.items()}), tmp_path / "test.parquet"
+    )
+    asked = []
+    monkeypatch.setattr(
+        inspection, "numbers", lambda *each, old=inspection.numbers: asked.append(len(each[0].inputs)) or old(*each)
+    )
+    options = ("dataset.path=t.parquet", "dataset.test_path=test.parquet", f"dataset.streaming={streaming}")
+    answer = dlcli("data", "info", "parquet", *options, "dataset.validation_fraction=0", "--format", "json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    (far, c), split = found["columns"], found["splits"]["train"]
+    expected = {"mean": np.mean, "deviation": np.std, "least": np.min, "greatest": np.max}
+    # The inputs of a model are float32 deviations from the mean; of those seven digits are left.
+    assert far == {"name": "far"} | {name: pytest.approx(f(columns["far"]), abs=1e-6) for name, f in expected.items()}
+    assert c["categories"] == dict(zip("abc", np.unique(columns["c"], return_counts=True)[1].tolist(), strict=True))
+    assert split["targets"] == {name: pytest.approx(f(columns["y"]), abs=1e-6) for name, f in expected.items()}
+    assert found["duplicates"] == {"train": 5, "train_test": 7}
+    assert max(asked) <= 1000 and sum(asked) == n + 7 + 1000  # each example once, and those of the picture
 
 
 LATER = [pytest.param(name, marks=pytest.mark.slow) for name in ("two_moons", "adding", "diabetes")]
