@@ -80,6 +80,13 @@ class Examples(NamedTuple):
     targets: np.ndarray  # (n,) integer classes, (n, targets) floats, or (n, length) tokens; of a text the next tokens
 
 
+class Network(NamedTuple):
+    """A fully connected network in the numbers of a source: affine layers, and this activation between them."""
+
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]  # weights (outputs, inputs) and biases (outputs,) of each
+    activation: Literal["relu", "tanh"]
+
+
 class Source(NamedTuple):
     """A data set as it stands on disk or comes out of its generator, before any preparation."""
 
@@ -95,6 +102,7 @@ class Source(NamedTuple):
     # bayes_error_se and bayes_loss_se: standard errors, where the value is an average; method: in words.
     # entropy: of the inputs, nats, the least -log density. modes (k, 2), deviation: of equally likely Gaussians.
     truth: Mapping[str, Any] = {}
+    teacher: Network | None = None  # that makes the targets: numbers without their noise, or scores of the classes
     form: Form = Form()  # what its reader settled
     origin: str = ""  # where the numbers come from, for the report
     notes: tuple[str, ...] = ()  # what its reader should know, e.g. a category that only the test split has
@@ -122,6 +130,7 @@ class Data(NamedTuple):
     test: Split
     facts: Mapping[str, Any]  # plain JSON: sizes, hashes, noise, duplicates, rules, truth
     form: Form = Form()
+    teacher: Network | None = None  # as in the source
 
     def splits(self) -> dict[str, Split]:
         """Those that there are, by name."""
@@ -173,6 +182,9 @@ class Architecture(NamedTuple):
     hidden: tuple[int, ...] = ()  # widths of fully connected hidden layers, linear maps and activations alone
     breakpoints: int | None = None  # of that activation, where it is piecewise linear
     rectified: bool = False  # it is max(0, .), which passes its own values on: a layer can be added
+    # Inputs (n, *shape) -> what alone the members see of them: f(x) = f(canonical(x)); and what that leaves out.
+    canonical: Callable[[Tensor], Tensor] | None = None
+    invariance: str = ""
     latents: int = 0  # an example is an affine map of so many standard normal numbers, and noise of one variance
 
 

@@ -14,6 +14,7 @@ from dlcli.conclusion.effort import Work, evaluations_for, work
 from dlcli.conclusion.exact import Exact, exact_member, least_objective, margins
 from dlcli.conclusion.pool import Pool
 from dlcli.conclusion.search import FEWEST, NEGLIGIBLE, STANDARD, exhaustive, standard
+from dlcli.conclusion.teacher import taught
 from dlcli.errors import CheckpointError
 from dlcli.protocols import Bound
 from dlcli.training import checkpoint
@@ -60,6 +61,9 @@ def climb(
     found = exact_member(run, max(price.training, AT_ONCE) if budget == "quick" else float("inf"))
     if found is not None:
         rungs.append(found.rung)
+    teacher = taught(run, config)
+    if teacher is not None:
+        rungs.append(teacher)
     rungs += timed(quick(run, directory, price, found is None or not found.closed, stopped))
     if budget == "quick" or (found is not None and found.closed):
         objective = None if budget == "quick" else own_objective(run, config, price, stopped)

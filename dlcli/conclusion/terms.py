@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dlcli.conclusion.evaluation import Evaluated, decomposed, sampling_of
 from dlcli.conclusion.exact import bounds_of_class, margins, targets_of
@@ -17,7 +19,7 @@ from dlcli.conclusion.search import loaded
 from dlcli.decomposition import certificates, population
 from dlcli.decomposition.cautions import Circumstances
 from dlcli.decomposition.decompose import Decomposition, Interval, Surrogate, decompose
-from dlcli.decomposition.floors import constant_prediction, rescaled_scores
+from dlcli.decomposition.floors import canonical_conflicts, constant_prediction, rescaled_scores
 from dlcli.decomposition.intervals import Sampling, sampled
 from dlcli.metrics import multiclass
 from dlcli.protocols import Batch, Bound, Split
@@ -66,8 +68,12 @@ def bounds_of_run(run: Run, ladder: Ladder) -> dict[str, list[Bound]]:
     """By metric: from the loss, the data and the class, then the rungs of the ladder as they were reached."""
     targets, groups = targets_of(run), repeated_inputs(run)
     free_head, found = run.task.head(run.model) is not None, {}
+    declared = run.task.architecture(run.model)
+    seen = None if declared.canonical is None else digests(run.data.train, declared.canonical)
     for name, metric in decomposed(run.task).items():
         bounds = [certificates.nonnegativity(metric), certificates.label_conflicts(groups, targets, metric)]
+        if seen is not None:
+            bounds.append(canonical_conflicts(seen, targets, metric, declared.invariance))
         if name == "loss":
             bounds += [*run.task.bounds(run.model, run.data.train), *bounds_of_class(run, ladder.exact)]
         if free_head:
@@ -144,9 +150,14 @@ def repeated_inputs(run: Run) -> list[np.ndarray]:
     """Groups of training examples with one input; the data set's facts tell whether there is anything to look for."""
     if not run.data.facts["duplicates"]["train"]:
         return []
-    # A hash of each, because the inputs need not fit into memory; two inputs of one SHA-256 are not known to exist.
-    hashes = np.frombuffer(b"".join(fingerprints(run.data.train)), np.uint8)
-    return certificates.repeated(hashes.reshape(len(run.data.train), -1))
+    return certificates.repeated(digests(run.data.train))
+
+
+def digests(split: Split, view: Callable[[Tensor], Tensor] = lambda inputs: inputs) -> np.ndarray:
+    """(n, 32): a hash of each input, or of what a model sees of it, because these need not fit into memory; two inputs
+    of one SHA-256 are not known to exist.
+    """
+    return np.frombuffer(b"".join(fingerprints(split, view)), np.uint8).reshape(len(split), -1)
 
 
 @torch.inference_mode()
@@ -188,11 +199,11 @@ def overlap(validation: Split, test: Split) -> int:
     return sum(each in seen for each in fingerprints(test))
 
 
-def fingerprints(split: Split) -> list[bytes]:
+def fingerprints(split: Split, view: Callable[[Tensor], Tensor] = lambda inputs: inputs) -> list[bytes]:
     return [
         sha256(row).digest()
         for start in range(0, len(split), CHUNK)
-        for row in split.batch(slice(start, start + CHUNK)).inputs.cpu().numpy()
+        for row in view(split.batch(slice(start, start + CHUNK)).inputs).contiguous().cpu().numpy()
     ]
 
 

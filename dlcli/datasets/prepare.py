@@ -94,7 +94,7 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         "truth": truth,
     }
     form = source.form._replace(binary=seed if preparation["binarize"] else None)
-    return Data(spec, splits["train"], splits.get("validation"), splits["test"], facts, form)
+    return Data(spec, splits["train"], splits.get("validation"), splits["test"], facts, form, source.teacher)
 
 
 def with_levels(source: Source, name: str, binary: bool, seed: int) -> Source:

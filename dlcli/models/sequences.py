@@ -37,6 +37,15 @@ class Steps(nn.Module):
         return inputs.flatten(2).transpose(1, 2)
 
 
+def ordered(steps: Tensor) -> Tensor:
+    """(batch, length, ...) with the steps of each sequence in one order, whatever they came in."""
+    flat = steps.flatten(2) if steps.ndim > 2 else steps.unsqueeze(2)
+    for feature in reversed(range(flat.shape[2])):  # the first feature last, as stable sorting keeps what was before
+        order = flat[..., feature].argsort(dim=1, stable=True)
+        flat = flat.gather(1, order.unsqueeze(2).expand_as(flat))
+    return flat
+
+
 class EachPosition(nn.Module):
     """A normalization applied to every position by itself: (batch, length, width) to the same.
 

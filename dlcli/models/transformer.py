@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from dlcli.errors import UsageError
 from dlcli.models.attention import DEVIATION, Block, Shape
 from dlcli.models.positions import Learned, Rotary, Sinusoidal
-from dlcli.models.predictor import Predictor
-from dlcli.models.sequences import EachPosition, Readout, Steps, read_out
-from dlcli.protocols import DataSpec, Normalization
+from dlcli.models.predictor import UNKNOWN, Predictor
+from dlcli.models.sequences import EachPosition, Readout, Steps, ordered, read_out
+from dlcli.protocols import Architecture, DataSpec, Normalization
 from dlcli.registry import register
 from dlcli.schema import Count, DropRate, Positive
 
@@ -53,7 +53,15 @@ def transformer(
     body, features = encoder(spec, shape, reader, length, positions, readout, normalization)
     if tied and spec.causal:
         return TiedPredictor(body)
-    return Predictor(body, features, spec.outputs)
+    return Predictor(body, features, spec.outputs, architecture(spec, reader, positions, readout))
+
+
+def architecture(spec: DataSpec, reader: nn.Module, positions: str, readout: Readout) -> Architecture:
+    """An encoder without positions that reads the mean off does not see the order of the steps."""
+    if spec.causal or positions != "none" or readout != "mean":
+        return UNKNOWN
+    steps = reader[0] if isinstance(reader, nn.Sequential) else nn.Identity()
+    return Architecture(canonical=lambda inputs: ordered(steps(inputs)), invariance="permutations of the steps")
 
 
 class TiedPredictor(nn.Module):

@@ -1,5 +1,6 @@
 """Decompositions through the command line against truth: exact classes, traps, budgets, what other runs have found."""
 
+import itertools
 import json
 import re
 
@@ -127,6 +128,54 @@ def test_a_kernel_is_solved_over_its_features(dlcli, part_of):
     part = part_of(dlcli("train", *command, "decompose.budget=standard"))
     low, high = part["approx_train"]["interval"]
     assert 0 < high - low + 1e-9 < 1e-5 and 0 < high < part["train"]["value"]
+
+
+TEACHER = (
+    "dataset=teacher_student",
+    "dataset.examples=200",
+    "dataset.test_examples=100",
+    "dataset.width=4",
+    "training.epochs=2",
+)
+
+
+@pytest.mark.parametrize(
+    "words, closed",
+    [
+        (("dataset.noise=0", "dataset.standardize=feature", "dataset.standardize_targets=true", "model.depth=1"), True),
+        (("dataset.noise=0", "dataset.outputs=3", "model.depth=3"), True),  # an added layer passes the units on
+        (("dataset.noise=0", "dataset.activation=tanh", "model.activation=tanh", "model.depth=1"), True),
+        (("dataset.noise=0", "dataset.kind=classification", "dataset.outputs=3", "model.depth=1"), True),
+        (("dataset.noise=0", "model.depth=1", "model.width=3"), False),
+        (("dataset.noise=0", "model.depth=1", "dataset.depth=2"), False),
+        (("dataset.noise=0", "dataset.activation=tanh", "model.depth=1"), False),
+    ],
+)
+def test_the_teacher_is_a_member_of_every_class_that_holds_it(dlcli, part_of, words, closed):
+    approximation = part_of(dlcli("train", *TEACHER, *words))["approx_train"]
+    tried = {bound["method"]: bound["value"] for bound in approximation["bounds_tried"]}
+    assert ("the teacher itself" in tried) == closed
+    assert (approximation["interval"][1] < 1e-9) == closed
+
+
+def test_a_teacher_of_noisy_targets_reaches_their_noise(dlcli, part_of):
+    tried = part_of(dlcli("train", *TEACHER, "dataset.noise=0.3"))["approx_train"]["bounds_tried"]
+    (teacher,) = [bound["value"] for bound in tried if bound["method"] == "the teacher itself"]
+    assert teacher == pytest.approx(0.09, rel=4 * (2 / 180) ** 0.5)
+
+
+@pytest.mark.parametrize("readout, floor", [("mean", (0.5770, 0.3125)), ("last", (0, 0))])
+def test_what_a_class_does_not_see_is_a_floor_of_its_risk(dlcli, part_of, tmp_path, readout, floor):
+    """A transformer without positions that has to name the first of five bits, over all 32 inputs."""
+    bits = np.array(list(itertools.product((0.0, 1.0), repeat=5)))
+    np.savez(tmp_path / "bits.npz", x=bits, y=bits[:, 0].astype(int), x_test=bits, y_test=bits[:, 0].astype(int))
+    words = ("dataset=npz", "dataset.path=bits.npz", "dataset.validation_fraction=0", "model=transformer")
+    small = ("model.width=8", "model.positions=none", f"model.readout={readout}", "training.epochs=1")
+    answer = dlcli("train", *words, *small)
+    for metric, least in zip(("loss", "error"), floor, strict=True):
+        lower = part_of(answer, metric)["approx_train"]["lower"]
+        assert lower["value"] == pytest.approx(least, abs=5e-5)
+        assert ("permutations of the steps" in lower["method"]) == (readout == "mean")
 
 
 def test_weight_decay_is_the_bias_of_the_objective_and_not_the_solvers_fault(dlcli, part_of):

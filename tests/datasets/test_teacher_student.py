@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
 
-from dlcli.datasets.teacher_student import random_network, sample, teacher_student
+from dlcli.datasets.teacher_student import outputs_of, random_network, sample, teacher_student
 
 DEFAULTS = {
     "examples": 100,
@@ -22,7 +24,10 @@ DEFAULTS = {
 
 def teacher(seed=0, **changed):
     settings = {**DEFAULTS, **changed}
-    return random_network(seed, *(settings[name] for name in ("features", "outputs", "width", "depth", "activation")))
+    network = random_network(
+        seed, *(settings[name] for name in ("features", "outputs", "width", "depth", "activation"))
+    )
+    return partial(outputs_of, network)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
