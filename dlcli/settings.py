@@ -29,7 +29,7 @@ class Training(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    every: Positive
+    every: Positive | Literal["auto"]
     unit: Literal["steps", "epochs", "minutes"]
     keep: Annotated[int, Range(2)]
 

@@ -21,6 +21,7 @@ from dlcli.training.saving import Flushed, Saver
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
 
+UNITS = 5  # of checkpoint.every=auto
 CHEAP = 5.0  # seconds; an evaluation that takes no longer is never too dear
 
 T = TypeVar("T")
@@ -131,7 +132,7 @@ def course(
                 with spending(run, "evaluation"):
                     improved = measure(run, journal, console, stop)
             stopping = stop.requested
-            if improved or last or stopping or stop.save_now or checkpoint_due(run, saved_at):
+            if improved or last or stopping or stop.save_now or checkpoint_due(run, saver, saved_at):
                 with spending(run, "checkpoint"):
                     saver.save()
                     if last or stopping:
@@ -213,15 +214,23 @@ def steps_ahead(run: Run) -> int:
     return min(run.steps - run.state.step, *(due - run.state.step % due for due in dues))
 
 
-def checkpoint_due(run: Run, saved_at: float) -> bool:
+def checkpoint_due(run: Run, saver: Saver, saved_at: float) -> bool:
+    """Of `auto`, a disk that is slow for these steps has fewer. No number depends on which steps are saved."""
+    if run.checkpoint.every == "auto" and not saver.rested:
+        return False
     if run.checkpoint.unit == "minutes":
-        return time.monotonic() - saved_at >= 60 * run.checkpoint.every
+        return time.monotonic() - saved_at >= 60 * units(run)
     return run.state.step % checkpoint_steps(run) == 0
 
 
 def checkpoint_steps(run: Run) -> int:
+    """Steps from one look at whether a checkpoint is due to the next."""
     unit = run.batches.epoch_steps if run.checkpoint.unit == "epochs" else 1
-    return 1 if run.checkpoint.unit == "minutes" else max(1, round(run.checkpoint.every * unit))
+    return 1 if run.checkpoint.unit == "minutes" else max(1, round(units(run) * unit))
+
+
+def units(run: Run) -> float:
+    return UNITS if run.checkpoint.every == "auto" else run.checkpoint.every
 
 
 def close_window(run: Run) -> dict[str, float]:

@@ -14,6 +14,8 @@ from dlcli.training import checkpoint
 from dlcli.training.checkpoint import Snapshot
 from dlcli.training.run import Run
 
+RARELY = 20  # times as long as a save took, until the next that nobody asked for at this step
+
 
 class Flushed(Protocol):
     def flush(self) -> None: ...
@@ -40,6 +42,7 @@ class Saver:
         self._journal, self._acknowledge = journal, acknowledge
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
+        self._rested = 0.0  # when the disk will have had its rest, by time.monotonic
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +67,11 @@ class Saver:
         taken = checkpoint.snapshot(run.state.step, run.tensors(), run.plain_state())
         self._writing = self._thread.submit(self._write, taken, run.state.best_step)
 
+    @property
+    def rested(self) -> bool:
+        """Whether another checkpoint would still leave nearly all of the time to training."""
+        return (self._writing is None or self._writing.done()) and time.monotonic() >= self._rested
+
     def look(self) -> None:
         """Raise what the writing has failed with, if it has ended; otherwise leave it alone."""
         if self._writing is not None and self._writing.done():
@@ -80,7 +88,9 @@ class Saver:
         started = time.monotonic()
         self._journal.flush()
         checkpoint.save(self._folder, taken, self._identity)
-        self._acknowledge(taken.step, time.monotonic() - started)
+        now = time.monotonic()
+        self._rested = now + RARELY * (now - started)
+        self._acknowledge(taken.step, now - started)
         forget(self._folder, self._run.checkpoint.keep, best)
 
 

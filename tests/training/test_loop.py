@@ -2,6 +2,7 @@
 
 import math
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,19 +84,22 @@ def test_a_finished_run_takes_no_further_step(make_run, notebook, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("every", "unit", "due"),
+    ("every", "unit", "rested", "due"),
     [
-        (3, "steps", [3, 6, 9]),
-        (1, "epochs", [5, 10]),
-        (0.4, "epochs", [2, 4, 6, 8, 10]),
-        (1e-9, "minutes", range(1, 11)),
+        (3, "steps", False, [3, 6, 9]),
+        (1, "epochs", False, [5, 10]),
+        (0.4, "epochs", False, [2, 4, 6, 8, 10]),
+        (1e-9, "minutes", False, range(1, 11)),
+        ("auto", "steps", True, [5, 10]),
+        ("auto", "steps", False, []),
+        ("auto", "minutes", False, []),
     ],
 )
-def test_checkpoints_are_due_by_steps_epochs_or_minutes(make_run, every, unit, due):
-    run, found = make_run(checkpoint={"every": every, "unit": unit}), []
+def test_checkpoints_are_due_by_steps_epochs_or_minutes(make_run, every, unit, rested, due):
+    run, saver, found = make_run(checkpoint={"every": every, "unit": unit}), SimpleNamespace(rested=rested), []
     for step in range(1, 11):
         run.state.step = step
-        if checkpoint_due(run, saved_at=0.0):
+        if checkpoint_due(run, saver, saved_at=0.0):
             found.append(step)
     assert found == list(due)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dlcli.errors import Diverged, Interrupted, StorageError
-from dlcli.training import checkpoint
+from dlcli.training import checkpoint, saving
 from dlcli.training.loop import fit
 from dlcli.training.saving import Saver
 from dlcli.training.signals import Stop
@@ -79,6 +79,39 @@ def test_steps_are_taken_while_the_disk_is_busy(make_run, notebook, tmp_path, di
     notebook.log = log
     fit(run, tmp_path, {}, notebook, notebook, Stop())
     assert disk.saved == [5, 10, 12]
+
+
+def test_a_disk_rests_for_a_multiple_of_what_a_save_took(make_run, notebook, tmp_path, disk, monkeypatch):
+    run = make_run()
+    with saver_of(run, tmp_path, notebook, []) as saver:
+        assert saver.rested
+        for step, rarely, rested in ((0, 0, True), (1, 1e9, False)):
+            monkeypatch.setattr(saving, "RARELY", rarely)
+            run.state.step = step
+            disk.go.clear()
+            disk.reached.clear()
+            saver.save()
+            assert disk.reached.wait(SECONDS) and not saver.rested, "one is being written"
+            disk.go.set()
+            saver.wait()
+            assert saver.rested is rested
+
+
+def test_which_steps_are_saved_changes_no_number(make_run, notebook, tmp_path, monkeypatch):
+    """Of `auto` the clock decides: here the disk gets no second turn before the end."""
+    monkeypatch.setattr(saving, "RARELY", 1e9)
+    rows, weights = [], []
+    for every, saved in ((1, [20, 19, 18]), ("auto", [20, 5])):
+        run, folder = (
+            make_run(steps=20, evaluate_every=100, checkpoint={"every": every, "unit": "steps"}),
+            tmp_path / f"{every}",
+        )
+        notebook.rows.clear()
+        fit(run, folder, {}, notebook, notebook, Stop())
+        assert [checkpoint.load(path).step for path in checkpoint.checkpoints(folder)] == saved
+        weights.append((folder / "step-000000020" / "model.safetensors").read_bytes())
+        rows.append(list(notebook.rows))
+    assert weights[0] == weights[1] and rows[0] == rows[1]
 
 
 @pytest.mark.parametrize("ended", ["at the end", "by a signal"])
