@@ -215,8 +215,8 @@ def steps_ahead(run: Run) -> int:
 
 
 def checkpoint_due(run: Run, saver: Saver, saved_at: float) -> bool:
-    """Of `auto`, a disk that is slow for these steps has fewer. No number depends on which steps are saved."""
-    if run.checkpoint.every == "auto" and not saver.rested:
+    """Of `auto`, a disk that is slow for these steps has fewer. No number depends on that but where a rollback leads."""
+    if run.checkpoint.every == "auto" and run.training.on_nonfinite != "rollback" and not saver.rested:
         return False
     if run.checkpoint.unit == "minutes":
         return time.monotonic() - saved_at >= 60 * units(run)

@@ -104,6 +104,12 @@ def test_checkpoints_are_due_by_steps_epochs_or_minutes(make_run, every, unit, r
     assert found == list(due)
 
 
+def test_where_a_rollback_leads_is_no_matter_of_time(make_run):
+    run = make_run(checkpoint={"every": "auto", "unit": "steps"}, on_nonfinite="rollback")
+    run.state.step = 5
+    assert checkpoint_due(run, SimpleNamespace(rested=False), saved_at=0.0)
+
+
 # Signals
 
 
