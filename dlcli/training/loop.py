@@ -215,7 +215,7 @@ def steps_ahead(run: Run) -> int:
 
 
 def checkpoint_due(run: Run, saver: Saver, saved_at: float) -> bool:
-    """Of `auto`, a disk that is slow for these steps has fewer. No number depends on that but where a rollback leads."""
+    """Of `auto`, a disk that is slow for these steps has fewer. Only where a rollback leads depends on which."""
     if run.checkpoint.every == "auto" and run.training.on_nonfinite != "rollback" and not saver.rested:
         return False
     if run.checkpoint.unit == "minutes":
