@@ -52,8 +52,6 @@ def build(config: Config, read: Read | None = None) -> Run:
     task = registry.build("task", task_section(config), **supplied)
     torch.default_generator.manual_seed(stream(config["seed"], "weights"))  # on the CPU, so alike on every device
     model = build_model(config, task.spec, data).to(device)
-    if training.compile:
-        model.compile()
     learners = tuple(learner(config, model, phase) for phase in task.phases)
     examples, order = len(data.train), stream(config["seed"], "order")
     placed = on_device(data, device)

@@ -18,7 +18,7 @@ from dlcli.errors import CheckpointError, DlcliError, Interrupted, Pruned, Stora
 from dlcli.ranked import apart, on_ranks
 from dlcli.report.summary import flatten
 from dlcli.trackers import Followers, require
-from dlcli.training import checkpoint, device
+from dlcli.training import checkpoint, device, program
 from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
 from dlcli.training.environment import differences, environment
 from dlcli.training.evaluate import Cut
@@ -47,6 +47,7 @@ def train(config: Config, argv: Sequence[str], stop: Stop, display: Display) -> 
         return on_ranks(train, config, argv=argv, display=display)
     with machine_faults():
         run = prepare(config, stop)
+        program.prepare(run)
         with RunDirectory(claim_directory(config)) as directory:
             display.log_to(directory.log)
             begin(directory, config, argv, run)
@@ -73,6 +74,7 @@ def new_course(
     directory.write_config(configs.text(config))
     with accounted(directory, None), machine_faults():
         run = prepare(config, stop, read=read)
+        program.prepare(run, shared=read is not None)
         begin(directory, config, argv, run)
         return (yield from carry_out(run, config, directory, None, stop, display))
 
@@ -84,9 +86,9 @@ def resumed_course(
     refuse_changes(configs.load_saved(directory.path / "config.yaml"), config)
     with machine_faults():
         with accounted(directory, None):
-            asked = config["training"]["threads"]
-            threads = read_environment(directory.path).get("threads") if asked == "auto" else asked
-            run = prepare(config, stop, threads, read)
+            noted, asked = read_environment(directory.path), config["training"]["threads"]
+            run = prepare(config, stop, noted.get("threads") if asked == "auto" else asked, read)
+            program.prepare(run, noted.get("step", {}).get("kind"), shared=read is not None)
             step = restore(run, config, directory, display)
         directory.write_config(configs.text(config))
         directory.write_command(list(argv))
@@ -115,7 +117,7 @@ def begin(directory: RunDirectory, config: Config, argv: Sequence[str], run: Run
     """The files that every run starts with."""
     directory.write_config(configs.text(config))
     directory.write_command(list(argv))
-    directory.write_environment(facts(run) | {"run_id": uuid.uuid4().hex})
+    directory.write_environment(facts(run) | {"run_id": uuid.uuid4().hex, "step": run.program._asdict()})
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -163,16 +165,13 @@ def carry_out(
             summary = conclude(run, config, directory, tracker, stop.asked_to_end)
             followers.publish(run.state.step)
         refuse_stop(stop, directory.path)
-    display.event("finished", **position(run, directory.path), risks=plain_risks(summary))
+    risks = {split: {name: risk["value"] for name, risk in found.items()} for split, found in summary["risks"].items()}
+    display.event("finished", **position(run, directory.path), risks=risks)
     return summary
 
 
 def position(run: Run, run_dir: Path) -> dict[str, Any]:
     return {"run_dir": str(run_dir), "step": run.state.step, "steps": run.steps}
-
-
-def plain_risks(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
-    return {split: {name: risk["value"] for name, risk in risks.items()} for split, risks in summary["risks"].items()}
 
 
 def refuse_stop(stop: Stop, run_dir: Path) -> None:

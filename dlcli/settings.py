@@ -13,7 +13,7 @@ class Training(NamedTuple):
     batch_size: Count | Literal["auto", "full"]
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["fp32", "bf16"]
-    compile: bool
+    compile: bool | Literal["auto"]
     deterministic: bool
     clip_norm: Positive | None
     accumulate: Count

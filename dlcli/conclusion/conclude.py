@@ -20,7 +20,7 @@ from dlcli.decomposition.diagnose import diagnose
 from dlcli.decomposition.drawn import judge_drawn
 from dlcli.protocols import Task
 from dlcli.report.summary import NOT_COMPARED, flatten, summarize
-from dlcli.training.directory import RunDirectory
+from dlcli.training.directory import RunDirectory, read_environment
 from dlcli.training.durable import replace
 from dlcli.training.loop import spending
 from dlcli.training.references import Witness
@@ -65,6 +65,7 @@ def conclude(
                 "sha256": ladder.rungs[0].sha256,
             },
             "float64_difference": difference,
+            "steps": read_environment(directory.path).get("step"),
             "best": run.state.best and {"step": run.state.best[0], "validation_loss": run.state.best[1]},
         },
         data=run.data.facts,

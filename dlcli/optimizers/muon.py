@@ -82,9 +82,10 @@ class Muon:
         self._adamw(parameters, state, lr * self.adam_ratio, first, last)
         state["average"][..., first:last].lerp_(parameters.gradients[..., first:last], 1 - self.momentum)
         direction = parameters.gradients.lerp(state["average"], self.momentum)  # laid out as the weights are
+        start = first
         for weight, _ in self._matrices(parameters):
-            offset = weight.storage_offset() - parameters.weights.storage_offset()
-            view = direction.as_strided(weight.shape, weight.stride(), offset)
+            view = direction.as_strided(weight.shape, weight.stride(), start)
+            start += weight.numel() // (direction.numel() // direction.shape[-1])
             matrix = view.flatten(runs + 1)  # (*runs, rows, columns)
             orthogonal = orthogonalize(matrix.to(self.dtype or matrix.dtype), self.newton_schulz_steps)
             view.copy_(orthogonal.reshape(view.shape)).mul_(self._factor(*matrix.shape[-2:]))

@@ -16,27 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from dlcli.protocols import Batch, Noise, Phase
+from dlcli.protocols import Batch
 from dlcli.training.loop import gather
 from dlcli.training.member_noise import MemberNoise
 from dlcli.training.parameters import StackedParameters
+from dlcli.training.program import Objective
 from dlcli.training.randomness import FreshNoise, stream
 from dlcli.training.run import Run
 from dlcli.training.signals import Stop
 from dlcli.training.step import augmented, clip, follow, loss_and_gradients, named, spoilt_by_a_skip
 
 AGREES = 1e-4  # of the gradients of a stack with those of its members alone, relative to their norm
-
-
-class Objective(nn.Module):
-    """The loss of a phase as a module, whose parameters and buffers `functional_call` can put in place."""
-
-    def __init__(self, model: nn.Module, phase: Phase):
-        super().__init__()
-        self.model, self.loss = model, phase.loss
-
-    def forward(self, batch: Batch, noise: Noise) -> Tensor:
-        return self.loss(self.model, batch, noise)
 
 
 class Stack:
@@ -143,13 +133,13 @@ def shape(run: Run) -> tuple[Any, ...]:
         tuple((name, tensor.shape, tensor.dtype, tensor.requires_grad) for name, tensor in tensors.items()),
         tuple((learner.phase.name, learner.phase.module, learner.phase.every) for learner in run.learners),
         (run.batches.batch_size, run.batches.batch_size == len(run.data.train), run.data.spec.shape),
-        (run.device, run.training.precision, run.training.accumulate, run.training.compile),
+        (run.device, run.training.precision, run.training.accumulate),
     )
 
 
 def can_stack(run: Run) -> bool:
     simple = len(run.learners) == 1 and run.learners[0].phase.every == 1
-    return simple and run.training.accumulate == 1 and not run.training.compile
+    return simple and run.training.accumulate == 1 and run.learners[0].program is None
 
 
 def agrees(stack: Stack) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ class Learner(NamedTuple):
     optimizer: Optimizer
     memory: dict[str, Tensor]  # the optimizer's state
     schedule: Schedule
+    program: Callable[[Batch, float], tuple[Tensor, Tensor, Tensor]] | None = None  # see `program.Program`
 
     def lr(self, progress: Progress) -> float:
         """The learning rate that schedule and phase give the step to come."""
@@ -77,6 +78,7 @@ class Run:
     checkpoint: Checkpoint
     state: State = field(default_factory=State)
     ranks: Ranks = ALONE  # that train it together
+    program: Any = None  # the `program.Choice` that was made for its steps
     adaptive: bool = False  # evaluations become rarer where they would take longer than the steps between them
 
     def progress(self) -> Progress:

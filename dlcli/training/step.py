@@ -50,6 +50,8 @@ def augmented(run: Run, batch: Batch) -> Batch:
 
 def take_turn(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[float | Tensor, float | Tensor] | None:
     """One update of one phase; loss and gradient norm before it. None: the turn was skipped, changing nothing."""
+    if learner.program is not None:
+        return run_program(run, learner, batch, noise)
     buffers = spoilt_by_a_skip(run)
 
     def again() -> Tensor:
@@ -57,6 +59,15 @@ def take_turn(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[flo
 
     loss, norm = (read(run, value) for value in loss_and_gradients(run, learner, batch, noise))
     return follow(run, learner, loss, norm, again, buffers)
+
+
+def run_program(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[float | Tensor, float | Tensor]:
+    """The same by the program of the learner, which has moved the weights before its numbers are looked at."""
+    seed_noise(run.device, noise)
+    loss, norm, weights = (read(run, value) for value in learner.program(batch, run.lr(learner)))
+    for what, value in (("loss", loss), ("gradient", norm), ("weight", weights)):
+        refuse_nonfinite(run, learner, what, value)
+    return loss, norm
 
 
 def follow(
@@ -91,8 +102,13 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
     passes in parts, each weighted by its share of the examples; only batch normalization, which then sees the parts,
     makes a difference to that. So it does over several ranks, which end up with the same gradient.
     """
-    parameters, total = learner.parameters, None
     seed_noise(run.device, noise)
+    return gradients_of(run, learner, batch)
+
+
+def gradients_of(run: Run, learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
+    """`loss_and_gradients` with the noise that comes next."""
+    parameters, total = learner.parameters, None
     ours, weight = run.ranks.share(batch)
     for part, share in micro_batches(ours, run.training.accumulate):
         with run.autocast():

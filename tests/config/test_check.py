@@ -39,8 +39,8 @@ NAME_RULE = "a name is 1 to 100 letters, digits, spaces and signs, without / and
         ("tags=a", "tags: got 'a', wanted a list of text", "tags: free words, kept in summary.json"),
         (
             "training.compile=1",
-            "training.compile: got 1, wanted true or false",
-            "training.compile: torch.compile of the model; pays on long runs only",
+            "training.compile: got 1, wanted true or false or auto",
+            "training.compile: true | false | auto; steps as one compiled program, auto: where it pays",
         ),
         (
             "training.precision=bf61",
@@ -80,8 +80,8 @@ NAME_RULE = "a name is 1 to 100 letters, digits, spaces and signs, without / and
         ("seed=12:30", "seed: got '12:30', wanted a whole number in [0, 4294967295]", SEED),
         (
             "training.compile=no",
-            "training.compile: got 'no', wanted true or false",
-            "training.compile: torch.compile of the model; pays on long runs only",
+            "training.compile: got 'no', wanted true or false or auto",
+            "training.compile: true | false | auto; steps as one compiled program, auto: where it pays",
         ),
         # A9 keys that name code
         ("optimizer._target_=os.system", "reserved key 'optimizer._target_'", NO_CODE),
