@@ -77,6 +77,17 @@ def test_normalization_dropout_augmentation_smoothing_and_average_at_once(run_di
     assert not torch.isclose(moving[:54], weights["body.0.weight"].flatten()).all()
 
 
+def test_the_moving_weights_and_averages_taken_anew_are_members_too(run_dir, summary_of):
+    run, state = build(configs.load_saved(run_dir / "config.yaml")), saved(run_dir, "model")
+    (learner,) = run.learners
+    state |= learner.views(saved(run_dir, "optimizer")["train/weights"])
+    loss, _ = independent_risks(state, *run.data.train.batch(slice(None)))
+    tried = summary_of(run_dir)["decomposition"]["loss"]["approx_train"]["bounds_tried"]
+    found = {bound["method"]: bound["value"] for bound in tried}
+    assert found["the moving weights beside the average"] == pytest.approx(loss, abs=1e-6)
+    assert "running averages of batch normalization taken anew" in found
+
+
 def test_every_command_that_looks_at_a_run_sees_the_average(run_dir, dlcli, summary_of):
     before = summary_of(run_dir)["risks"]
     assert dlcli("eval", str(run_dir)).code == 0

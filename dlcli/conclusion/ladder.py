@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -16,16 +17,17 @@ from dlcli.conclusion.pool import Pool
 from dlcli.conclusion.search import FEWEST, NEGLIGIBLE, STANDARD, exhaustive, standard
 from dlcli.conclusion.teacher import taught
 from dlcli.errors import CheckpointError
-from dlcli.protocols import Bound
+from dlcli.protocols import AVERAGE, Bound
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
 from dlcli.training.polish import NO_PENALTY, Penalty, polish
-from dlcli.training.references import Witness, continue_training, copy_of, witness
+from dlcli.training.references import Witness, continue_training, copy_of, recalibrate, witness
 from dlcli.training.refit import can_refit, refit_head
 from dlcli.training.run import Run
 
 Config = dict[str, Any]
 CONTINUED, REFITTED = 0.45, 0.25  # shares of what quick may spend
+LOOKED_AT = 6  # evaluations that quick makes of what there is
 AT_ONCE = 5e8  # work of an exact solver that no run minds: a tenth of a second
 DECOUPLED = {"adamw", "lion", "muon"}  # whose decay is no penalty of an objective
 
@@ -104,7 +106,8 @@ def timed(rungs: Iterator[Witness]) -> Iterator[Witness]:
 def quick(
     run: Run, directory: RunDirectory, price: Work, search: bool, stopped: Callable[[], bool]
 ) -> Iterator[Witness]:
-    """At most the work of the training: checkpoints and their mean, continued training, its last layer refit.
+    """At most the work of the training: checkpoints and their mean, running averages taken anew, continued training,
+    its last layer refit.
 
     search: whether members are looked for at all, or only looked at.
     """
@@ -114,7 +117,10 @@ def quick(
         model.load_state_dict(weights)
         yield witness(name, model, task, train)
     model.load_state_dict(final)
-    spare = max(0.0, price.training - 4 * price.evaluation)
+    spare = max(0.0, price.training - LOOKED_AT * price.evaluation)
+    if search and spare and recalibrate(model, run):
+        yield witness("running averages of batch normalization taken anew", model, task, train)
+        model.load_state_dict(final)
     steps, evaluations = int(CONTINUED * spare / price.step), int(REFITTED * spare / price.refit)
     method = "final weights"
     if search and steps and not stopped():
@@ -127,10 +133,14 @@ def quick(
 
 
 def kept_weights(run: Run, directory: RunDirectory) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Those of the checkpoint with the best validation risk, unless they are the final ones, and the mean of both.
+    """Where the final ones are an average, those that it is of; those of the checkpoint with the best validation risk,
+    unless they are the final ones, and the mean of both.
 
     Not of all that are kept: which ones these are depends on whether the run was ever stopped.
     """
+    if run.averages:  # they have changed places (`Run.exchange`)
+        moving = [learner.views(learner.memory[AVERAGE]) for learner in run.learners if AVERAGE in learner.memory]
+        yield "the moving weights beside the average", dict(ChainMap(*moving, run.model.state_dict()))
     best = run.state.best[0] if run.state.best else run.state.step
     path = checkpoint.path_of(directory.checkpoints, best)
     if best == run.state.step or not path.exists():

@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from dlcli.protocols import Batch, Noise, Optimizer, Phase, Progress, Split, Task
 from dlcli.training.evaluate import evaluate, reduce
 from dlcli.training.parameters import FlatParameters
-from dlcli.training.randomness import Batches, stream
+from dlcli.training.randomness import Batches, FixedNoise, stream
 from dlcli.training.run import Learner, Run, State
 from dlcli.training.step import take_step
 
@@ -62,6 +63,29 @@ def copy_of(model: nn.Module) -> nn.Module:
         parameter.data = parameter.data.clone()
         parameter.grad = None
     return twin.eval()
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, run: Run) -> bool:
+    """Take the running averages of batch normalization anew, over the training set as it is evaluated; False where the
+    model has none. They are part of the member, and those of a training are late and have seen augmented inputs.
+    """
+    layers = [module for module in model.modules() if hasattr(module, "running_mean")]
+    momenta = [layer.momentum for layer in layers]
+    train, size = run.data.train, run.batches.batch_size
+    generator = torch.Generator(train.device).manual_seed(stream(run.seed, "recalibration"))
+    order = torch.randperm(len(train), generator=generator, device=train.device)
+    for number, examples in enumerate(order.split(size) if layers else (), 1):
+        if len(examples) < size and number > 1:
+            break
+        for layer in layers:
+            layer.train()
+            layer.momentum = 1 / number  # the mean of all batches
+        batch = train.batch(examples)
+        run.task.predict(model, batch, FixedNoise(0, len(batch.inputs), run.device))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.eval().momentum = momentum
+    return bool(layers)
 
 
 def risk_of(task: Task) -> Loss:

@@ -11,7 +11,7 @@ from torch import nn
 from dlcli.registry import build
 from dlcli.training.evaluate import risks
 from dlcli.training.loop import fit
-from dlcli.training.references import continue_training, copy_of, witness
+from dlcli.training.references import continue_training, copy_of, recalibrate, witness
 from dlcli.training.signals import Stop
 
 REGULARIZED = {
@@ -93,6 +93,23 @@ def test_continued_training_is_that_of_the_plain_risk_in_evaluation_mode(trained
     for (name, mine), theirs in zip(ours.state_dict().items(), plain.state_dict().values(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6, msg=name)
     assert same(dict(ours.named_buffers()), dict(trained.model.named_buffers()))
+
+
+def test_running_averages_taken_anew_are_the_mean_over_batches_of_the_function_without_noise(make_run):
+    """In a single batch of the whole set they are its own mean and unbiased variance, layer behind layer."""
+    run = make_run(**REGULARIZED | {"precision": "fp32"}, batch_size=40)
+    model, inputs = copy_of(run.model), run.data.train.batch(slice(None)).inputs
+    assert recalibrate(model, run) and not any(module.training for module in model.modules())
+    hidden = inputs.flatten(1)
+    for module in model.body:
+        if hasattr(module, "running_mean"):
+            assert torch.allclose(module.running_mean, hidden.mean(0), atol=1e-6)
+            assert torch.allclose(module.running_var, hidden.var(0), rtol=1e-5)
+            deviation = hidden.var(0, unbiased=False).add(module.eps).sqrt()
+            hidden = (hidden - hidden.mean(0)) / deviation * module.weight + module.bias
+        elif isinstance(module, nn.Linear | nn.ReLU):
+            hidden = module(hidden)
+    assert not recalibrate(make_run().model, run)
 
 
 def test_continued_training_ends_at_once_when_asked(trained):
