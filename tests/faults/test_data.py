@@ -122,10 +122,69 @@ def truncated_npz(folder):
 
 def parquet(content):
     def deed(folder):
-        (folder / "t.parquet").write_bytes(content)
+        (folder / "t.parquet").write_bytes(content() if callable(content) else content)
         return ["dataset=parquet", "dataset.path=t.parquet"]
 
     return deed
+
+
+def table_of(**columns):
+    """A parquet file of forty rows."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as format
+
+    content = io.BytesIO()
+    format.write_table(pyarrow.table({name: column(pyarrow) for name, column in columns.items()}), content)
+    return content.getvalue()
+
+
+def numbers(pyarrow):
+    return pyarrow.array([n % 7 for n in range(40)])
+
+
+def billion_rows():
+    """A good file but for its footer, where the forty rows (Thrift: field 3, an i64, zigzag) are two billion."""
+    content = table_of(a=numbers, b=numbers, y=numbers)
+    start, place = len(content) - 8 - int.from_bytes(content[-8:-4], "little"), content.rindex(b"\x16\x50\x19")
+    footer = content[start:place] + b"\x16\x80\xd0\xac\xf3\x0e" + content[place + 2 : -8]
+    return content[:start] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def of_another_type():
+    return table_of(a=numbers, b=lambda pyarrow: pyarrow.array([bytes(16)] * 40, pyarrow.uuid()), y=numbers)
+
+
+def nested():
+    return table_of(a=numbers, b=lambda pyarrow: pyarrow.array([{"c": n} for n in range(40)]), y=numbers)
+
+
+def bomb(name):
+    """An archive or a packed file of zeros, a thousandth of what it unpacks to."""
+
+    def deed(folder):
+        path = folder / name
+        if name.endswith(".zip"):
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                for number in range(2):
+                    archive.writestr(f"a/{number}.png", bytes(150_000_000))
+        elif name.endswith(".tar.gz"):
+            with tarfile.open(path, "w:gz") as archive:
+                member = tarfile.TarInfo("a/1.png")
+                member.size = 200_000_000
+                archive.addfile(member, io.BytesIO(bytes(member.size)))
+        return ["dataset=image_folder", f"dataset.path={name}"]
+
+    return deed
+
+
+def forged_members(folder):
+    """A list that names one member again and again."""
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        archive.writestr("a/1.png", b"")
+    content = (folder / "images.zip").read_bytes()
+    entry = content[content.index(b"PK\x01\x02") : content.index(b"PK\x05\x06")]
+    (folder / "images.zip").write_bytes(content.replace(entry, entry * 1_000_000))
+    return ["dataset=image_folder", "dataset.path=images.zip"]
 
 
 def images(write):
@@ -233,7 +292,15 @@ CASES = {
     # B12
     "no parquet": (parquet(b"PAR1 nothing PAR1"), ["t.parquet"], 3),
     "pickle as parquet": (parquet(pickle.dumps(Canary())), ["t.parquet"], 3),
+    "a billion rows": (parquet(billion_rows), ["t.parquet", "2000000000 rows"], 3),
+    "extension type": (parquet(of_another_type), ["t.parquet", "column 'b'"], 3),
+    "nested type": (parquet(nested), ["t.parquet", "column 'b'"], 3),
+    "zip bomb": (bomb("images.zip"), ["images.zip"], 3),
+    "gzip bomb": (bomb("images.tar.gz"), ["images.tar.gz"], 3),
+    "bomb in place of IDX": (idx(gzip.compress(bytes(200_000_000))), ["mnist"], 3),
     # B13, B14
+    "a million names of one member": (forged_members, ["images.zip"], 3),
+    "name twice": (archive_with(("a/1.png", FILE, ""), ("a/1.png", FILE, "")), ["images.tar.gz", "twice"], 3),
     "image bomb": (two_classes(png(65_000, 65_000)), [".png"], 3),
     "truncated image": (two_classes(png(8, 8)[:40]), [".png"], 3),
     "no image": (two_classes(b"<html>"), [".png"], 3),
