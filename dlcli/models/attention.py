@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -70,8 +71,18 @@ class SelfAttention(nn.Module):
         if self.rotary is not None:  # each is (batch, heads, length, head width)
             queries, keys = self.rotary(queries), self.rotary(keys)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=self.causal)
+        mixed = attend(queries, keys, values, dropout, self.causal)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, dropout: float, causal: bool) -> Tensor:
+    """Fused attention, (batch, heads, length, head width). On a CPU always in float32: its kernel for the gradients in
+    bfloat16 takes several times as long."""
+    if queries.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=causal)
+    with torch.autocast("cpu", enabled=False):
+        wide = (part.float() for part in (queries, keys, values))
+        return F.scaled_dot_product_attention(*wide, dropout_p=dropout, is_causal=causal)
 
 
 class FeedForward(nn.Module):

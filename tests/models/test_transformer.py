@@ -1,8 +1,10 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from dlcli import registry
 from dlcli.errors import UsageError
+from dlcli.models.attention import attend
 
 SAMPLES = torch.randn(3, 1, 12)
 ORDER = torch.randperm(12)
@@ -74,3 +76,20 @@ def test_sizes_that_do_not_fit_each_other_are_refused(build_model, settings, mes
     with pytest.raises(UsageError) as refusal:
         build_model("transformer", (1, 12), **settings)
     assert refusal.value.message == message
+
+
+def test_attention_stays_in_float32_on_a_cpu_that_trains_in_bfloat16(monkeypatch):
+    """In both passes; the maps around it are in bfloat16."""
+    kinds, original = [], F.scaled_dot_product_attention
+
+    def seen(queries, keys, values, **settings):
+        kinds.append((queries.dtype, keys.dtype, values.dtype))
+        return original(queries, keys, values, **settings)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", seen)
+    parts = torch.randn(3, 2, 2, 5, 4, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+    expected = original(*parts.float(), is_causal=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(*parts, 0.0, True)
+    assert kinds == [(torch.float32,) * 3] and torch.equal(found, expected)
+    assert torch.equal(torch.autograd.grad(found.sum(), parts)[0], torch.autograd.grad(expected.sum(), parts)[0])
