@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from dlcli.datasets.hub import Part, caches, read
 from dlcli.datasets.layout import Layout, order, settle
 from dlcli.datasets.on_disk import OnDisk, streams
 from dlcli.datasets.pictures import decode, is_coloured, picture_of, read_image, stacked
+from dlcli.datasets.row_file import SMALL, kept
 from dlcli.datasets.table import GREATEST_CELLS, Table, encode, fit_columns, unseen_categories
 from dlcli.datasets.wording import quote
 from dlcli.errors import DataError
@@ -86,7 +89,7 @@ def arrays(splits: dict[str, Part], name: str, layout: Layout, streaming: bool |
 
 
 def images(splits: dict[str, Part], name: str, size: int | None, mode: str | None, streaming: bool | str) -> Inputs:
-    """One column of images, decoded at once or when they are asked for."""
+    """One column of images, decoded at once or when they are asked for; small ones once, into the cache."""
     train = splits["train"]
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata; a thread has no filters of its own
     first = picture_of(train.path, *next(files(train, name, np.arange(1))), size, mode).pixels
@@ -99,9 +102,14 @@ def images(splits: dict[str, Part], name: str, size: int | None, mode: str | Non
             found = (picture_of(part.path, *file, size, mode) for file in files(part, name, places))
             return stacked(part.path, found, len(places), shape)
 
-        inputs = {
-            split: OnDisk(partial(pixels, part), part.rows, shape, np.dtype(np.uint8)) for split, part in splits.items()
-        }
+        inputs = {}
+        for split, part in splits.items():
+            found = OnDisk(partial(pixels, part), part.rows, shape, np.dtype(np.uint8))
+            if prod(shape) <= SMALL and part.identity:
+                identity = f"{part.identity} {name} {shape} {size} {mode}"
+                chunks = (np.asarray(found[start : start + SMALL]) for start in range(0, len(part), SMALL))
+                found = replace(found, read=kept(part.path, identity, len(part), shape, found.dtype, chunks).read)
+            inputs[split] = found
         return Inputs(inputs, Form(size=size), [])
     decoded = {s: list(decode(part.path, files(part, name, part.rows), size, mode)) for s, part in splits.items()}
     coloured = any(picture.pixels.ndim == 3 for part in decoded.values() for picture in part)

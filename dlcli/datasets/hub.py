@@ -20,6 +20,7 @@ import numpy as np
 
 from dlcli.datasets.arrow_cells import Cells, is_text, numbers_of, texts_of
 from dlcli.datasets.files import is_file, required, unreadable
+from dlcli.datasets.row_file import identity_of
 from dlcli.datasets.split_names import SPLITS
 from dlcli.datasets.wording import quote
 from dlcli.errors import DataError, DlcliError, UsageError
@@ -51,6 +52,11 @@ class Part(NamedTuple):
     @property
     def rows(self) -> np.ndarray:
         return np.arange(len(self))
+
+    @property
+    def identity(self) -> str:
+        """All that the rows depend on: the Arrow files. Empty where there are none."""
+        return " ".join(identity_of(Path(file["filename"])) for file in self.dataset.cache_files)
 
     def is_text(self, name: str) -> bool:
         """Whether a column holds texts; the classes of a feature are such, by their names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,7 @@ from dlcli.datasets.pictures import (
     stacked,
     weight,
 )
+from dlcli.datasets.row_file import SMALL, RowFile, kept
 from dlcli.datasets.split_names import SPLITS
 from dlcli.datasets.wording import count, quote
 from dlcli.errors import DataError, UsageError
@@ -100,7 +102,7 @@ def contents(root: Path) -> tuple[Iterator[tuple[str, bytes]], list[str]]:
 def from_disk(
     root: Path, images: list[str], others: list[str], empty: list[str], size: int | None, mode: str | None
 ) -> Source:
-    """The same, of images that are read and decoded whenever they are asked for."""
+    """The same, of images that are decoded whenever they are asked for; small ones once, into the cache."""
     pictures = sorted((Picture(parts_of(name), name) for name in images), key=lambda picture: picture.parts)
     parts = by_split(root, pictures)
     classes = sorted({picture.parts[0] for picture in parts["train"]})
@@ -108,13 +110,16 @@ def from_disk(
     first = decoded(root, pictures[0].pixels, size, mode).pixels
     colour = mode == "RGB" if mode else any(is_coloured(root / picture.pixels) for picture in pictures)
     shape = (3 if colour else 1, *first.shape[:2])
-    files = Files(root, [picture.pixels for picture in pictures], shape, size, mode)
+    names, pixel = [picture.pixels for picture in pictures], np.dtype(np.uint8)
+    files: Files | RowFile = Files(root, names, shape, size, mode)
+    place = {name: number for number, name in enumerate(names)}
+    if prod(shape) <= SMALL:
+        chunks = (files.read(np.arange(start, min(start + SMALL, len(names)))) for start in range(0, len(names), SMALL))
+        files = kept(root, files.identity(), len(names), shape, pixel, chunks)
     examples = {}
     for name, part in parts.items():
-        places = np.array([files.place[picture.pixels] for picture in part])
-        examples[name] = Examples(
-            OnDisk(files.read, places, shape, np.dtype(np.uint8)), numbered(root, name, part, classes)
-        )
+        places = np.array([place[picture.pixels] for picture in part])
+        examples[name] = Examples(OnDisk(files.read, places, shape, pixel), numbered(root, name, part, classes))
     return source_of(root, examples, classes, size, others)
 
 

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -38,11 +39,17 @@ def is_image(name: str) -> bool:
 
 
 def read_image(path: Path) -> bytes:
+    return read_stamped(path)[0]
+
+
+def read_stamped(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """The content of an image file, and what `stamp` says of it."""
     with reading(path) as handle:
-        content = handle.read(GREATEST_FILE + 1)
-    if len(content) > GREATEST_FILE:
-        raise DataError(f"{quote(path, 100)} is larger than {GREATEST_FILE} bytes", "is it an image?")
-    return content
+        status = os.fstat(handle.fileno())
+        if status.st_size > GREATEST_FILE:
+            raise DataError(f"{quote(path, 100)} is larger than {GREATEST_FILE} bytes", "is it an image?")
+        # To ask for as many bytes as are allowed would take, and give back, that much memory each time.
+        return handle.read(status.st_size), (status.st_size, status.st_mtime_ns)
 
 
 def decode(root: Path, files: Iterator[tuple[str, bytes]], size: int | None, mode: str | None) -> Iterator[Picture]:
@@ -66,7 +73,6 @@ def decode(root: Path, files: Iterator[tuple[str, bytes]], size: int | None, mod
 
 def picture_of(root: Path, name: str, content: bytes, size: int | None, mode: str | None) -> Picture:
     parts = parts_of(name)
-    where = f"{quote(root, 60)}: image {quote(name, 70)}"
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
@@ -74,15 +80,23 @@ def picture_of(root: Path, name: str, content: bytes, size: int | None, mode: st
                 return Picture(parts, _pixels(image, size, mode))
             found = image.mode
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
-        raise DataError(f"{where} has more than {GREATEST_PIXELS} pixels", "resize it") from fault
+        raise DataError(f"{which(root, name)} has more than {GREATEST_PIXELS} pixels", "resize it") from fault
     except MemoryError:
         raise
     except Exception as fault:  # decoders meet damaged bytes with whatever error comes first
         reason = "no readable image" if isinstance(fault, Image.UnidentifiedImageError) else f"damaged: {fault}"
-        raise DataError(f"{where} is {quote(reason, 50)[1:-1]}", "copy the file again, or leave it out") from fault
+        raise DataError(
+            f"{which(root, name)} is {quote(reason, 50)[1:-1]}", "copy the file again, or leave it out"
+        ) from fault
     if found in DEEP:
-        raise DataError(f"{where} has more than 8 bits per pixel (mode {found})", "convert it to 8 bits")
-    raise DataError(f"{where} has {width} x {height} pixels; at most {GREATEST_PIXELS} are read", "resize it")
+        raise DataError(f"{which(root, name)} has more than 8 bits per pixel (mode {found})", "convert it to 8 bits")
+    raise DataError(
+        f"{which(root, name)} has {width} x {height} pixels; at most {GREATEST_PIXELS} are read", "resize it"
+    )
+
+
+def which(root: Path, name: str) -> str:
+    return f"{quote(root, 60)}: image {quote(name, 70)}"
 
 
 def _pixels(image: Image.Image, size: int | None, mode: str | None) -> np.ndarray:
@@ -104,8 +118,12 @@ class Files:
     def __init__(self, root: Path, names: list[str], shape: tuple[int, ...], size: int | None, mode: str | None):
         self.root, self.names, self.shape, self.size, self.mode = root, names, shape, size, mode
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata; a thread has no filters of its own
-        self.place = {name: place for place, name in enumerate(names)}
         self.stamps = [stamp(root / name) for name in names]  # the data of a run are those that it began with
+
+    def identity(self) -> str:
+        """All that the pixels depend on."""
+        files = sha256(repr([self.names, self.stamps]).encode(errors="surrogateescape")).hexdigest()
+        return f"{self.root.resolve()} {files} {self.shape} {self.size} {self.mode}"
 
     def read(self, places: np.ndarray) -> np.ndarray:
         """(k, channels, height, width) uint8"""
@@ -113,12 +131,10 @@ class Files:
 
     def picture(self, place: int) -> Picture:
         name = self.names[place]
-        picture = decoded(self.root, name, self.size, self.mode)
-        if stamp(self.root / name) != self.stamps[place]:
-            raise DataError(
-                f"{quote(self.root, 60)}: image {quote(name, 70)} was changed while it was in use", "start anew"
-            )
-        return picture
+        content, found = read_stamped(self.root / name)
+        if found != self.stamps[place]:
+            raise DataError(f"{which(self.root, name)} was changed while it was in use", "start anew")
+        return picture_of(self.root, name, content, self.size, self.mode)
 
 
 def stacked(root: Path, pictures: Iterable[Picture], n: int, shape: tuple[int, ...]) -> np.ndarray:

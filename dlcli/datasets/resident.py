@@ -99,11 +99,12 @@ def fit(inputs: np.ndarray, standardize: str) -> Statistics:
         return Statistics(np.zeros(1), np.ones(1))
     axes = tuple(axis for axis in range(inputs.ndim) if standardize == "all" or axis != 1)
     count = inputs.size if standardize == "all" else inputs.size // inputs.shape[1]
-    mean = np.atleast_1d(sum(chunk.sum(axes) for chunk in _chunks(inputs)) / count)
+    first = [(chunk.sum(axes), chunk.min(axes), chunk.max(axes)) for chunk in _chunks(inputs)]
+    sums, least, greatest = zip(*first, strict=True)
+    mean = np.atleast_1d(sum(sums) / count)
     centre = _per_channel(mean, inputs.ndim)
     deviation = np.sqrt(np.atleast_1d(sum(((chunk - centre) ** 2).sum(axes) for chunk in _chunks(inputs)) / count))
-    least, greatest = extremes(inputs, axes)
-    constant = np.atleast_1d(least == greatest)
+    constant = np.atleast_1d(np.min(least, 0) == np.max(greatest, 0))
     unit = _unit(inputs)
     return Statistics(mean / unit, np.where(constant, 1.0, deviation / unit))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dlcli.datasets import targets
 from dlcli.datasets.on_disk import OnDisk
-from dlcli.datasets.row_file import kept
+from dlcli.datasets.row_file import identity_of, kept
 from dlcli.datasets.split_names import SPLITS
 from dlcli.datasets.targets import Kind
 from dlcli.datasets.wording import count, quote
@@ -235,5 +235,6 @@ def rows_on_disk(table: Table, columns: tuple[Column, ...], chunks: Chunks) -> O
     width = sum(1 if texts is None else len(texts) for _, texts in columns)
     texts = {name: categories is not None for name, categories in columns}
     encoded = (encode(chunk, columns, "")[0] for chunk in chunks(table.path, names, texts))
-    file = kept(table.path, table.rows, width, str(columns), encoded)
-    return OnDisk(file.read, table.places - 1, (width,), np.dtype(np.float64))
+    identity, numbers = f"{identity_of(table.path)} {columns}", np.dtype(np.float64)
+    file = kept(table.path, identity, table.rows, (width,), numbers, encoded)
+    return OnDisk(file.read, table.places - 1, (width,), numbers)

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import tarfile
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dlcli.datasets.image_folder import image_folder
+from dlcli.datasets.pictures import Files
 from dlcli.errors import DataError
 
 DEFAULTS = {"size": None, "channels": "auto", "streaming": "auto"}
@@ -45,6 +47,11 @@ def write(root, files):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     return root
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLCLI_CACHE", str(tmp_path / "cache"))
 
 
 def load(root, **changed):
@@ -254,8 +261,38 @@ def test_cifar10_as_an_archive_of_images():
 
 def test_an_image_that_is_changed_while_it_is_in_use_is_refused(tmp_path):
     root = write(tmp_path / "images", FILES)
-    inputs = load(root, streaming=True).train.inputs
-    assert np.array_equal(inputs, load(root, streaming=False).train.inputs)
+    inputs = load(root, streaming=True, size=100).train.inputs
+    assert np.array_equal(inputs, load(root, streaming=False, size=100).train.inputs)
     (root / "train/dog/1.png").write_bytes(encoded(PIXELS[0][:, :, 0]))
     with pytest.raises(DataError, match=r"'train/dog/1\.png' was changed while it was in use"):
         np.asarray(inputs)
+
+
+def test_small_images_are_decoded_once_and_again_when_they_have_changed(tmp_path, monkeypatch):
+    root = write(tmp_path / "images", FILES)
+    read, decoded = Files.read, []
+    monkeypatch.setattr(Files, "read", lambda self, places: decoded.append(len(places)) or read(self, places))
+    first = np.asarray(load(root, streaming=True).train.inputs)
+    assert sum(decoded) == len(FILES)
+    again = load(root, streaming=True).train.inputs
+    assert np.array_equal(np.asarray(again), first) and sum(decoded) == len(FILES)
+    (root / "train/dog/1.png").write_bytes(encoded(PIXELS[0][:, :, 0]))
+    changed = np.asarray(load(root, streaming=True).train.inputs)
+    assert np.array_equal(changed, load(root, streaming=False).train.inputs) and not np.array_equal(changed, first)
+    assert sum(decoded) == 2 * len(FILES) and np.array_equal(np.asarray(again), first)  # what is in use stays
+
+
+def test_rows_that_nobody_has_read_for_a_month_make_room(tmp_path):
+    kept = tmp_path / "cache" / "rows"
+    root = write(tmp_path / "images", FILES)
+    load(root, streaming=True)
+    (old,) = kept.glob("*.rows")
+    month = time.time() - 31 * 86400
+    os.utime(old, (month, month))
+    load(root, streaming=True)
+    assert old.stat().st_mtime > month + 1  # read, and so remembered
+    load(root, streaming=True, size=4)
+    assert len(list(kept.glob("*.rows"))) == 2
+    os.utime(old, (month, month))
+    load(root, streaming=True, size=5)
+    assert not old.exists() and len(list(kept.glob("*.rows"))) == 2
