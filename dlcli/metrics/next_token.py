@@ -27,6 +27,12 @@ def cross_entropy(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> T
     return losses.view(batch.targets.shape).mean(1)
 
 
+def mean_cross_entropy(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
+    """The mean of `cross_entropy` over the batch, whose sequences have one length, by one kernel."""
+    scores = widen(prediction).flatten(0, 1)
+    return functional.cross_entropy(scores, batch.targets.flatten(), label_smoothing=smoothing)
+
+
 def zero_one(prediction: Tensor, batch: Batch) -> Tensor:
     """Share of the positions where the token of the greatest score is not the target."""
     return (prediction.argmax(-1) != batch.targets).float().mean(1)

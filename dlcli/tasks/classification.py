@@ -14,29 +14,29 @@ from dlcli.metrics import multiclass as multiclass_metrics
 from dlcli.protocols import Batch, DataSpec, Metric
 from dlcli.registry import register
 from dlcli.schema import Range
-from dlcli.tasks.supervised import Supervised, refuse_smoothing, require_classes, supervised
+from dlcli.tasks.supervised import Supervised, averaged, refuse_smoothing, require_classes, supervised
 
 
 class Loss(NamedTuple):
-    """A loss as metric, and as an objective that takes `smoothing`: None where smoothing has no meaning."""
+    """A loss as metric, and its mean as an objective that takes `smoothing`: None where smoothing has no meaning."""
 
     metric: Metric
     smooth: Callable[..., Tensor] | None
 
 
 MULTICLASS = {
-    "cross_entropy": Loss(multiclass_metrics.CROSS_ENTROPY, multiclass_metrics.cross_entropy),
-    "squared_error": Loss(multiclass_metrics.SQUARED_ERROR, multiclass_metrics.squared_error),
+    "cross_entropy": Loss(multiclass_metrics.CROSS_ENTROPY, multiclass_metrics.mean_cross_entropy),
+    "squared_error": Loss(multiclass_metrics.SQUARED_ERROR, averaged(multiclass_metrics.squared_error)),
     "hinge": Loss(multiclass_metrics.HINGE, None),
 }
 ONE_VS_REST = {
-    "logistic": Loss(multiclass_metrics.LOGISTIC_EACH, multiclass_metrics.logistic_each),
+    "logistic": Loss(multiclass_metrics.LOGISTIC_EACH, averaged(multiclass_metrics.logistic_each)),
     "hinge": Loss(multiclass_metrics.HINGE_EACH, None),
 }
 BINARY = {
-    "logistic": Loss(binary_metrics.LOGISTIC, binary_metrics.logistic),
+    "logistic": Loss(binary_metrics.LOGISTIC, averaged(binary_metrics.logistic)),
     "hinge": Loss(binary_metrics.HINGE, None),
-    "squared_error": Loss(binary_metrics.SQUARED_ERROR, binary_metrics.squared_error),
+    "squared_error": Loss(binary_metrics.SQUARED_ERROR, averaged(binary_metrics.squared_error)),
 }
 
 
@@ -92,8 +92,8 @@ def binary(
 
 
 def objective(name: str, loss: Loss, smoothing: float) -> Callable[[Tensor, Batch], Tensor]:
-    """The rows that are trained on: those of the metric, with smoothed targets if asked for."""
+    """The mean that is trained on: that of the metric, with smoothed targets if asked for."""
     if loss.smooth is None:
         refuse_smoothing(name, smoothing)
-        return loss.metric.rows
+        return averaged(loss.metric.rows)
     return partial(loss.smooth, smoothing=smoothing)

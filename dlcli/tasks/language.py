@@ -54,7 +54,7 @@ def language(spec: DataSpec, *, label_smoothing: Annotated[float, Range(0, 1, op
         "perplexity": next_token.PERPLEXITY,
         "bits_per_character": next_token.bits_per_character(spec.vocabulary.characters),
     }
-    objective = partial(next_token.cross_entropy, smoothing=label_smoothing)
+    objective = partial(next_token.mean_cross_entropy, smoothing=label_smoothing)
     return Language(*supervised(spec._replace(causal=True), len(spec.vocabulary.tokens), objective, risks))
 
 

@@ -6,7 +6,7 @@ from dlcli.errors import UsageError
 from dlcli.metrics import numeric
 from dlcli.protocols import DataSpec
 from dlcli.registry import register
-from dlcli.tasks.supervised import Supervised, supervised
+from dlcli.tasks.supervised import Supervised, averaged, supervised
 
 
 @register("task", "regression")
@@ -18,4 +18,4 @@ def regression(spec: DataSpec) -> Supervised:
             "use task=multiclass, or task=auto, which chooses by the data",
         )
     metric = numeric.SQUARED_ERROR
-    return supervised(spec, spec.targets, metric.rows, {"loss": metric})
+    return supervised(spec, spec.targets, averaged(metric.rows), {"loss": metric})

@@ -49,15 +49,20 @@ class Supervised(NamedTuple):
 def supervised(
     spec: DataSpec, outputs: int, objective: Callable[[Tensor, Batch], Tensor], metrics: Mapping[str, Metric]
 ) -> Supervised:
-    """One phase that moves the whole model down the mean of `objective`, whose rows may be smoothed.
+    """One phase that moves the whole model down `objective`, a mean over the batch, which may be smoothed.
 
     The metrics are not: the risk that is decomposed is the plain one, whatever was trained on.
     """
 
     def loss(model: nn.Module, batch: Batch, noise: Noise) -> Tensor:
-        return objective(model(batch.inputs), batch).mean()
+        return objective(model(batch.inputs), batch)
 
     return Supervised(spec._replace(outputs=outputs), (Phase("train", "", loss),), metrics)
+
+
+def averaged(rows: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The mean of a loss per example, as an objective."""
+    return lambda prediction, batch, **settings: rows(prediction, batch, **settings).mean()
 
 
 def require_classes(spec: DataSpec, task: str) -> None:

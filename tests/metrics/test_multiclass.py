@@ -115,3 +115,10 @@ def test_smoothed_cross_entropy_has_its_published_floor():
     smooth[0, 0] = 0.91
     loss = multiclass.cross_entropy(smooth.log(), Batch(torch.zeros(1, 1), target), smoothing=0.1)
     assert loss.item() == pytest.approx(0.5003, abs=5e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_mean_of_the_cross_entropy_is_that_of_its_rows(smoothing):
+    mean = multiclass.mean_cross_entropy(SCORES, BATCH, smoothing)
+    assert mean.item() == pytest.approx(multiclass.cross_entropy(SCORES, BATCH, smoothing).mean().item(), rel=1e-6)
+    assert multiclass.mean_cross_entropy(SCORES.bfloat16(), BATCH).dtype == torch.float32

@@ -55,3 +55,9 @@ def test_no_constant_prediction_does_better_than_the_least_constant_risk():
 def test_the_units_claim_no_margin_for_single_tokens():
     """A mean below ln 2 does not prove each token right, so the certificate by scaled scores must not apply."""
     assert tokens.CROSS_ENTROPY.unit not in ("nats", "margin")
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_mean_of_the_cross_entropy_is_that_of_its_rows(smoothing):
+    mean = tokens.mean_cross_entropy(SCORES, BATCH, smoothing)
+    assert mean.item() == pytest.approx(tokens.cross_entropy(SCORES, BATCH, smoothing).mean().item(), rel=1e-6)
