@@ -137,4 +137,6 @@ def parse(content: bytes, path: Path) -> np.ndarray:
     expected = start + math.prod(shape)
     if len(content) != expected:
         raise DataError(f"{quote(path, 80)} declares {expected} bytes and holds {len(content)}", AGAIN)
+    if 0 in shape:  # beside which the other sizes could be any
+        raise DataError(f"{quote(path, 80)} declares the shape {shape}, which holds nothing", AGAIN)
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
