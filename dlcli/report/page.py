@@ -137,6 +137,8 @@ def every_picture(study: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Pic
     """Those of the page, for others who want to show them."""
     done = [run for run in runs if run["summary"] is not None]
     yield from term_pictures(study, done)
+    if study.get("search"):
+        yield from search_pictures(study["search"])
     yield from forests(study)
     yield from way_pictures(study, done)
 

@@ -74,10 +74,14 @@ def write_page(studied: dict[str, Any], runs: Sequence[dict[str, Any]], folder: 
     from dlcli.report.page import page
     from dlcli.training.durable import replace
 
-    studied = {**studied, "search": read_object(folder / "search.json")}  # where settings were searched for
     path = folder.absolute() / "report.html"
-    replace(path, page(studied, runs, folder.absolute().name).encode())
+    replace(path, page(with_search(studied, folder), runs, folder.absolute().name).encode())
     return path
+
+
+def with_search(studied: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What a sweep that searched for settings has left beside its runs."""
+    return {**studied, "search": read_object(folder / "search.json")}
 
 
 def refuse_unknown(keys: Sequence[str], runs: Sequence[dict[str, Any]]) -> None:

@@ -104,7 +104,7 @@ def conclude(root: Path, outcomes: Sequence[Any]) -> int:
     from dlcli.report.summary import read_run
     from dlcli.study import study
     from dlcli.training.durable import replace
-    from dlcli.verbs.report import write_page
+    from dlcli.verbs.report import with_search, write_page
 
     runs = [read_run(root / outcome.folder) for outcome in outcomes]
     replace(root / "results.csv", results_csv(runs).encode())
@@ -113,7 +113,7 @@ def conclude(root: Path, outcomes: Sequence[Any]) -> int:
     print_comparison(runs, Console())
     print_study(studied, Console())
     page, shown = write_page(studied, runs, root), configs.shown(root)
-    exhibit_study(studied, runs, root)
+    exhibit_study(with_search(studied, root), runs, root)
     print(f"\ntable: {configs.shown(root / 'results.csv')}\npage:  {configs.shown(page)}\nagain: dlcli report {shown}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:

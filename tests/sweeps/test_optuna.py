@@ -7,6 +7,7 @@ import statistics
 import pytest
 
 from dlcli.sweeps.pruning import storage
+from dlcli.training.events import event_files, tags_at
 
 WORDS = (
     *("dataset=iris", "training.epochs=1", "decompose.budget=none", "hydra/sweeper=optuna"),
@@ -40,6 +41,28 @@ def test_the_best_trial_is_told_and_a_search_that_was_cut_short_goes_on(dlcli, t
     assert [trial.value for trial in study.trials[:2]] == [found[name] for name in trials]
     widths = {trial.params["model.width"] for trial in study.trials}
     assert len(study.trials) == 3 and widths <= {8, 16}
+
+
+def test_hyperband_ends_trials_at_its_rungs_and_lets_the_best_of_each_go_on(dlcli, tmp_path):
+    """Rungs of successive halving: epochs 1, 3, 9 ... of a bracket (Li et al. 2016, arXiv:1603.06560)."""
+    optuna = pytest.importorskip("optuna", reason="pip install 'dlcli-train[optuna]'")
+    words = ("dataset=iris", "model=linear", "training.epochs=9", "training.evaluate_every=1", "decompose.budget=none")
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.trials=12", "hydra.sweeper.pruner=hyperband")
+    swept = dlcli("train", "-m", *words, *search, "optimizer.lr=tag(log,interval(1e-5,0.1))", "run_dir=swept")
+    assert swept.code == 0, swept.err
+    trials = optuna.load_study(study_name="dlcli", storage=storage(tmp_path / "swept")).trials
+    pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
+    assert pruned and {trial.state.name for trial in trials} == {"PRUNED", "COMPLETE"} and trials[0] not in pruned
+    for trial in pruned:
+        rung, value = max(trial.intermediate_values.items())
+        assert rung in (1, 3) and f"trial-{trial.number:04d}  PRUNED: validation loss {value:.4g}" in swept.out
+        earlier = [
+            each.intermediate_values[rung] for each in trials[: trial.number] if rung in each.intermediate_values
+        ]
+        assert value > min(earlier)
+    best = min((trial for trial in trials if trial.state.name == "COMPLETE"), key=lambda trial: trial.value)
+    (told,) = [line for line in swept.out.splitlines() if line.startswith("best ")]
+    assert told.split()[1] == f"trial-{best.number:04d}"
 
 
 @pytest.mark.parametrize(
@@ -81,5 +104,7 @@ def test_a_trial_that_does_worse_than_others_did_is_ended_and_keeps_its_row(dlcl
     assert "<h2>The search</h2>" in page and all(
         name in page for name in ("best so far", "ended early", "optimizer.lr")
     )
+    shown = set().union(*(tags_at(path.read_bytes(), 0) for path in event_files(root / "tensorboard")))
+    assert {f"report/search/{name}" for name in ("history", "parallel", "optimizer.lr", "importance")} <= shown
     again = dlcli("resume", "swept")
     assert again.code == 0 and "resuming" not in again.out

@@ -56,6 +56,29 @@ def test_a_job_that_raises_is_killed_or_runs_out_of_memory_hurts_no_other_and_re
         assert same_weights(tmp_path / "alone", tmp_path / "swept" / f"initialization.deed={deed}")
 
 
+@pytest.mark.slow
+def test_of_32_jobs_three_fail_in_three_ways_29_finish_and_resume_completes(dlcli, tmp_path):
+    deeds = "deed = {7: 'raise', 13: 'kill', 21: 'exhaust'}.get(number, 'none')"
+    numbered = FAULTY.replace('deed: Literal["none", "raise", "kill", "exhaust"]', "number: int")
+    (tmp_path / "numbered.py").write_text(numbered.replace("    def act", f"    {deeds}\n    def act"))
+    (tmp_path / "conf" / "initialization").mkdir(parents=True)
+    (tmp_path / "conf" / "initialization" / "faulty.yaml").write_text("name: faulty\nnumber: 0\n")
+    plugin = ("--plugin", "numbered")
+    jobs = ("initialization=faulty", "initialization.number=range(32)", "run_dir=swept")
+    swept = dlcli(*PARALLEL, *QUICK, *plugin, *jobs)
+    assert swept.code == 11 and "3 of 32 jobs failed" in swept.err, swept.err
+    folders = {number: tmp_path / "swept" / f"initialization.number={number}" for number in range(32)}
+    finished = {number for number, folder in folders.items() if (folder / "summary.json").exists()}
+    assert finished == set(range(32)) - {7, 13, 21}
+    written = {number: (folders[number] / "summary.json").stat().st_mtime_ns for number in finished}
+    (tmp_path / "cured").touch()
+    resumed = dlcli("resume", "swept", *plugin)
+    assert resumed.code == 0, resumed.err
+    assert {number: (folders[number] / "summary.json").stat().st_mtime_ns for number in finished} == written
+    assert all(same_weights(folders[0], folder) for folder in folders.values())
+    assert len((tmp_path / "swept" / "results.csv").read_text().splitlines()) == 33
+
+
 def test_a_signal_stops_every_job_with_a_checkpoint_and_resume_completes(dlcli, tmp_path):
     jobs = [tmp_path / "swept" / f"seed={seed}" for seed in (1, 2, 3)]
 
