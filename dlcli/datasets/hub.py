@@ -207,6 +207,7 @@ def the_library(path: str) -> Iterator[Any]:
     import datasets
 
     datasets.disable_progress_bars()
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # it would tell a server of each reading, of local files too
     noisy = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
     levels = [logger.level for logger in noisy]
     for logger in noisy:

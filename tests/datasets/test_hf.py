@@ -301,6 +301,15 @@ def test_a_folder_cannot_name_files_elsewhere(tmp_path):
     assert "row 1: the image is a file elsewhere" in refusal("inner/t.parquet")
 
 
+def test_no_server_is_told_of_local_data(monkeypatch):
+    asked = []
+    monkeypatch.setattr(library.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
+    monkeypatch.setattr("datasets.load.get_session", lambda *_: asked.append(1))
+    library.Dataset.from_dict(COLUMNS).to_parquet("t.parquet")
+    read("t.parquet")
+    assert not asked
+
+
 def test_what_the_cache_holds_is_read_without_a_net(tmp_path, monkeypatch):
     library.Dataset.from_dict(COLUMNS).to_parquet("t.parquet")
     builder = library.load_dataset_builder("parquet", data_files="t.parquet")
