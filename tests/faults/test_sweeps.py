@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import small_disk
-from tests.faults.left_behind import differences, outcome
+from tests.faults.conftest import Ended, small_disk
+from tests.faults.left_behind import differences, newest_good, outcome
 from tests.faults.runs import COMMON, KINDS
 from tests.faults.told import told
 
@@ -69,6 +73,67 @@ def test_a_full_disk_stops_the_sweep_and_keeps_the_jobs_that_were_done(warm, unb
         ended = warm.run("resume", root)
         assert ended.code == 0, ended
         check_complete(root, unbroken_jobs)
+
+
+# Launchers that run several jobs at a time
+
+LONG = [*SWEEP, "training.epochs=400", "training.evaluate_every=1000", "checkpoint.every=200", "seed=0,1,2"]
+
+
+@pytest.fixture(scope="module", params=["process", "ensemble"])
+def launched(request, warm, tmp_path_factory):
+    """A launcher, and what its jobs learn when nothing disturbs them."""
+    root = tmp_path_factory.mktemp("long") / "sweep"
+    ended = warm.run(*LONG, f"hydra/launcher={request.param}", f"run_dir={root}")
+    assert ended.code == 0, ended
+    return request.param, {job: learned(root / job) for job in JOBS}
+
+
+def learned(folder):
+    """All but the decomposition: its pool is the runs that had ended before, and of several at a time any may."""
+    found = outcome(folder)
+    return {name: found[name] for name in ("checkpoints", "model", "optimizer", "state", "status")}
+
+
+def of_this_sweep(mark):
+    """The processes that were started with it in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL],
+                         ids=lambda number: number.name)  # fmt: skip
+def test_a_signal_to_a_sweep_of_several_jobs_at_a_time(warm, cold, launched, tmp_path, number):
+    """All save and end, also where the sweep itself is killed; nobody is left; and the rest is done to the bit."""
+    (launcher, undisturbed), root, mark = launched, tmp_path / "sweep", f"mark={tmp_path}"
+    words = [*LONG, f"hydra/launcher={launcher}", f"run_dir={root}"]
+    process = cold(*words, env={"mark": str(tmp_path)}, start_new_session=True)
+    until, running = time.monotonic() + 100, JOBS[:2]
+    while not all(any((root / job / "checkpoints").glob("step-*")) for job in running):
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    ended = Ended(process.returncode, out, err)
+    if number == signal.SIGKILL:
+        assert ended.code == -9
+    else:
+        told(ended, 128 + number, f"stopped by signal {number}", "jobs of the sweep are left", f"dlcli resume {root}")
+    until = time.monotonic() + 10
+    while of_this_sweep(mark):
+        assert time.monotonic() < until, "somebody was left behind"
+        time.sleep(0.05)
+    for job in running if launcher == "process" or number != signal.SIGKILL else ():
+        status = json.loads((root / job / "status.json").read_text())
+        assert status["state"] == "interrupted" and newest_good(root / job) == status["step"] < 4800
+    ended = warm.run("resume", root)
+    assert ended.code == 0, ended
+    assert {job: learned(root / job) for job in JOBS} == undisturbed
 
 
 @pytest.mark.faults
