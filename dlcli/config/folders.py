@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dlcli import registry
 from dlcli.errors import UsageError
+from dlcli.training.train_log import escaped
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -40,8 +41,7 @@ def options(group: str, folders: Sequence[Path]) -> list[str]:
 
 
 def shown(path: Path) -> Path:
-    """`path` as the user would type it; a packaged file by its place in the package."""
-    for above in (Path.cwd(), packaged().parent):
-        if path.is_relative_to(above):
-            return path.relative_to(above)
-    return path
+    """`path` as the user would type it, in letters that a terminal does not obey; a packaged file by its place in the
+    package."""
+    near = (path.relative_to(above) for above in (Path.cwd(), packaged().parent) if path.is_relative_to(above))
+    return Path(escaped(str(next(near, path))))

@@ -12,6 +12,7 @@ from rich.text import Text
 from dlcli.report import wording
 from dlcli.report.summary import differing
 from dlcli.report.table import plain_table
+from dlcli.training.train_log import escaped
 
 Run = Mapping[str, Any]  # as `summary.read_run` returns it
 HEADINGS = ("train\nloss", "test\nloss", "train\nerror", "test\nerror", "gap", "above\nbest", "status")
@@ -100,7 +101,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
             for key, name in present
         )
 
-    return [label(run["config"]) or run["path"] for run in runs]
+    return [label(run["config"]) or escaped(run["path"]) for run in runs]
 
 
 def follows(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:

@@ -120,5 +120,6 @@ def hatched() -> dict[str, Any]:
 
 
 def escape(text: str) -> str:
-    """A class name is text, never a formula."""
-    return str(text).replace("$", r"\$")
+    """A class name is text, never a formula; what cannot be seen is spelled out, no font has it."""
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return visible.replace("$", r"\$")

@@ -24,6 +24,7 @@ from dlcli.report import wording
 from dlcli.report.results import row as results
 from dlcli.report.summary import read_object, read_run
 from dlcli.report.table import plain_table
+from dlcli.training.train_log import escaped
 
 Row = dict[str, Any]  # flat: run, status, age, reason, the settings by their dotted keys, risks and terms
 SHOWN = ("run", "status", "age", "optimizer", "train_loss", "test_loss", "test_error")
@@ -81,7 +82,7 @@ def read_rows(folders: Sequence[Path], root: Path, now: datetime | None = None) 
 
 
 def _row(folder: Path, root: Path, now: datetime) -> Row:
-    name = folder.relative_to(root).as_posix() if folder != root else folder.name
+    name = escaped(folder.relative_to(root).as_posix() if folder != root else folder.name)
     try:
         run = read_run(folder)
         status = read_object(folder / "status.json") or {}

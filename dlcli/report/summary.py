@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from dlcli.errors import UsageError
+from dlcli.training.train_log import escaped
 
 SCHEMA = "dlcli.summary/1"
 NOT_COMPARED = {"name", "tags", "run_dir", "output_root", "pictures"}  # where a run is kept and shown, not what it is
@@ -64,7 +65,7 @@ def summarize(
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """Raises UsageError for a folder that is no run, a run that has not finished, or a file of another schema."""
-    summary = read_object(run_dir / "summary.json")
+    summary = visible(read_object(run_dir / "summary.json"))
     if summary is None:
         raise UsageError(*absent(run_dir))
     if summary.get("schema") != SCHEMA:
@@ -80,13 +81,13 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise UsageError(*absent(run_dir))
-    status = read_object(run_dir / "status.json") or {}
+    status = visible(read_object(run_dir / "status.json") or {})
     summary = read_summary(run_dir) if (run_dir / "summary.json").is_file() else None
     return {
         "path": str(run_dir),
         "status": status.get("state", "unknown"),
         "reason": status.get("reason") or "",
-        "config": flatten(yaml.safe_load(path.read_text(encoding="utf-8"))),
+        "config": visible(flatten(yaml.safe_load(path.read_text(encoding="utf-8")))),
         "summary": summary,
     }
 
@@ -114,6 +115,15 @@ def read_object(path: Path) -> dict[str, Any] | None:
     if type(found) is not dict:
         raise UsageError(f"{path} is damaged: no JSON object", f"write it anew: dlcli eval {path.parent}")
     return found
+
+
+def visible(value: Any) -> Any:
+    """What a file says, in letters that a terminal does not obey: it may be anybody's."""
+    if isinstance(value, str):
+        return "\n".join(map(escaped, value.split("\n")))
+    if isinstance(value, dict):
+        return {visible(key): visible(inner) for key, inner in value.items()}
+    return list(map(visible, value)) if isinstance(value, list) else value
 
 
 def absent(run_dir: Path) -> tuple[str, str]:

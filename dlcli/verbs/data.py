@@ -92,7 +92,9 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def row(head: str, text: str) -> str:
-    return f"{head:<11} {text}"
+    from dlcli.training.train_log import escaped
+
+    return escaped(f"{head:<11} {text}")
 
 
 def statistics(numbers: dict[str, float]) -> str:

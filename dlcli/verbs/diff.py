@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcli.errors import UsageError
-from dlcli.report.summary import absent, differing, flatten, read_object, read_run
+from dlcli.report.summary import absent, differing, flatten, read_object, read_run, visible
 
 METRICS = ("loss", "error")
 NOT_COMPARED = ("git.dirty", "run_id")
@@ -53,7 +53,7 @@ def settings(runs: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def environment(folders: tuple[Path, ...]) -> list[list[str]]:
-    found = [flatten(read_object(folder / "environment.json") or {}) for folder in folders]
+    found = [visible(flatten(read_object(folder / "environment.json") or {})) for folder in folders]
     keys = [key for key in differing(found) if key not in NOT_COMPARED]
     return [[key, *(cell(facts, key) for facts in found)] for key in keys]
 

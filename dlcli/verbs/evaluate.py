@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from dlcli import config as configs
 from dlcli.errors import UsageError
 from dlcli.verbs import arguments as shared
 
@@ -33,7 +34,7 @@ def run(arguments: Namespace) -> int:
     from dlcli.revisit import evaluate
 
     step, risks = evaluate(arguments.run_dir.absolute(), config, kind)
-    print(f"checkpoint '{kind}' of {arguments.run_dir}: step {step}")
+    print(f"checkpoint '{kind}' of {configs.shown(arguments.run_dir)}: step {step}")
     if kind == "best":
         print("its validation risk is the least of several, so that one number is too small")
     print_risks(risks, Console())

@@ -25,7 +25,7 @@ def run(arguments: Namespace) -> int:
     from dlcli.exports import export
 
     done = export(arguments.run_dir.absolute(), config, arguments.checkpoint, arguments.format, arguments.output)
-    beside = done.path.with_suffix(".json").name
+    beside = configs.shown(Path(done.path.with_suffix(".json").name))
     print(f"wrote  {configs.shown(done.path)}, and {beside}, which says what goes in and comes out")
     print(f"check  on {done.examples} test examples it differs from the run's model by {done.difference:.2g} at most")
     return 0

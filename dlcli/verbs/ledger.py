@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from dlcli import config as configs
 from dlcli.errors import UsageError
 
 LEAST_WIDTH = {"class": 20, "loss": 14, "best": 8}  # what must stay readable on a narrow terminal
@@ -21,6 +22,7 @@ def run(arguments: Namespace) -> int:
 
     from dlcli.decomposition.ledger import Ledger
     from dlcli.report.table import plain_table
+    from dlcli.training.train_log import escaped
 
     root, console = arguments.output_root, Console()
     if not root.is_dir():
@@ -28,9 +30,9 @@ def run(arguments: Namespace) -> int:
     ledger = Ledger(root)
     if arguments.rebuild:
         read, unreadable = ledger.rebuild()
-        print(f"read {read} runs of {root}")
+        print(f"read {read} runs of {configs.shown(root)}")
         for path in unreadable:
-            print(f"not readable: {path}")
+            print(f"not readable: {configs.shown(path)}")
     standings = ledger.standings()
     table = plain_table(console.is_terminal, f"{len(standings)} entries, version {ledger.version or '0'}")
     for heading in ("class", "data", "loss", "best", "members"):
@@ -39,6 +41,6 @@ def run(arguments: Namespace) -> int:
         table.add_column(heading, overflow="ellipsis", no_wrap=True)
     for best, evaluated in standings:
         cells = (best.function_class, best.data[:8], best.loss, f"{best.risk:.6g}", str(evaluated), best.run)
-        table.add_row(*map(Text, cells), Text(best.method.rsplit("; ", 1)[-1]))
+        table.add_row(*(Text(escaped(cell)) for cell in cells), Text(best.method.rsplit("; ", 1)[-1]))
     console.print(table, highlight=False)
     return 0

@@ -46,12 +46,15 @@ def run(arguments: Namespace) -> int:
     config = shared.saved_config(arguments.run_dir)
     from dlcli.predictions import predict
     from dlcli.training.durable import replace
+    from dlcli.training.train_log import escaped
 
     predictions = predict(arguments.run_dir.absolute(), config, arguments.checkpoint, arguments.input)
     for note in predictions.notes:
         print(f"note: {note}", file=sys.stderr)
     if output is None:
-        sys.stdout.write(csv_text(predictions))
+        text = csv_text(predictions)
+        # Names are data: a program gets them as they are, a terminal without what it would obey.
+        sys.stdout.write("\n".join(map(escaped, text.split("\n"))) if sys.stdout.isatty() else text)
         return 0
     content = csv_text(predictions).encode() if output.suffix.lower() == ".csv" else parquet(predictions)
     replace(output, content)
