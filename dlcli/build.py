@@ -51,7 +51,8 @@ def build(config: Config, read: Read | None = None) -> Run:
     supplied = {"spec": data.spec, "truth": data.facts["truth"], "read_features": partial(read_features, device)}
     task = registry.build("task", task_section(config), **supplied)
     torch.default_generator.manual_seed(stream(config["seed"], "weights"))  # on the CPU, so alike on every device
-    model = build_model(config, task.spec, data).to(device)
+    whole = torch.device("cpu") if training.sharded and here().size > 1 else device  # it may not fit there in one piece
+    model = build_model(config, task.spec, data).to(whole)
     learners = tuple(learner(config, model, phase) for phase in task.phases)
     examples, order = len(data.train), stream(config["seed"], "order")
     placed = on_device(data, device)

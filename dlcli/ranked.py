@@ -13,6 +13,7 @@ from dlcli.errors import Diverged
 from dlcli.training import device, elastic, ranks
 from dlcli.training.directory import RunDirectory
 from dlcli.training.loop import alone, course
+from dlcli.training.sharding import sharded
 from dlcli.training.signals import Stop
 
 Config = dict[str, Any]
@@ -67,7 +68,8 @@ def follow(config: Config, stop: Stop) -> None:
     while True:
         run.align()
         try:
-            alone(course(run, Path(), {}, Silence(), Silence(), stop))
+            with sharded(run):
+                alone(course(run, Path(), {}, Silence(), Silence(), stop))
             return ranks.leave()
         except Diverged:
             if run.training.on_nonfinite != "rollback":

@@ -54,12 +54,13 @@ class Entry(NamedTuple):
     line: int
 
 
-def register(group: str, name: str, **meant_for: str | tuple[str, ...]) -> Callable[[Factory], Factory]:
+def register(group: str, name: str, **meant_for: bool | str | tuple[str, ...]) -> Callable[[Factory], Factory]:
     """Make the decorated factory buildable as `group=name`; its keyword-only parameters are the settings.
 
     meant_for: literals that say what a model goes with: `normalization` is what normalization=auto gives it, `tasks`
     are the ones it is made for, the usual one first; a model without `tasks` predicts targets. Of an optimizer
-    `gradient="exact"` says that it cannot work with clipped ones.
+    `gradient="exact"` says that it cannot work with clipped ones, and `elementwise=True` that each weight moves by
+    its own gradients alone.
     """
     assert group in FOLDERS, f"unknown group {group!r}; groups: {', '.join(FOLDERS)}"
 

@@ -18,7 +18,7 @@ from dlcli.errors import CheckpointError, DlcliError, Interrupted, Pruned, Stora
 from dlcli.ranked import apart, on_ranks
 from dlcli.report.summary import flatten
 from dlcli.trackers import Followers, require
-from dlcli.training import checkpoint, device, program
+from dlcli.training import checkpoint, device, program, sharding
 from dlcli.training.directory import RunDirectory, claim, claim_exact, read_environment
 from dlcli.training.environment import differences, environment
 from dlcli.training.evaluate import Cut
@@ -34,8 +34,8 @@ from dlcli.training.tracker import Tracker, tensorboard_command
 
 Config = dict[str, Any]
 FREE_TO_CHANGE = (
-    *("decompose.", "checkpoint.", "tracking.", "name", "tags", "pictures"),
-    *(f"training.{name}" for name in ("log_every", "diagnostics", "landscape", "threads", "devices", "rank_timeout")),
+    *("decompose.", "checkpoint.", "tracking.", "name", "tags", "pictures", "training.rank_timeout"),
+    *(f"training.{name}" for name in ("log_every", "diagnostics", "landscape", "threads", "devices", "sharded")),
 )
 SLOW = 5  # seconds of a save that are told
 LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length
@@ -152,7 +152,8 @@ def carry_out(
         try:
             work = partial(course, run, directory.checkpoints, identity, tracker, display, stop, acknowledge)
             run.align()
-            yield from train_on(work, run, directory, tracker, warn)
+            with sharding.sharded(run):
+                yield from train_on(work, run, directory, tracker, warn)
             leave()
             run.ranks = ALONE  # the others have no part in what follows
             stop.own()

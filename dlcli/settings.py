@@ -25,6 +25,7 @@ class Training(NamedTuple):
     landscape: Literal["none", "line", "plane"]
     threads: Count | Literal["auto"]
     devices: Count
+    sharded: bool
     rank_timeout: Positive
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from dlcli import registry, schema
 from dlcli.config import comments
+from dlcli.config.fit import Problem, misfits
 from dlcli.config.names import nearest, suggestion
 from dlcli.errors import UsageError
 from dlcli.settings import SECTIONS, Preparation, Top
@@ -22,11 +23,6 @@ MAX_SHOWN = 20  # problems listed one by one
 MAX_FOUND = 50  # after which a file is no config with mistakes but something else
 SECTION_NAMES = (*registry.FOLDERS, *SECTIONS)
 EXPERIMENT_HEADER = "an experiment begins with the line '# @package _global_', and names groups as /model"
-
-
-class Problem(NamedTuple):
-    text: str
-    hint: str
 
 
 class Section(NamedTuple):
@@ -61,7 +57,7 @@ def _problems(config: dict[str, Any], places: Places) -> Iterator[Problem]:
         else:
             settings = {k: v for k, v in value.items() if k != "name" or name in SECTIONS}
             yield from _check_section(f"{name}.", settings, section, places, legal)
-    yield from _check_together(config)
+    yield from misfits(config)
 
 
 def refuse(problems: list[Problem]) -> None:
@@ -186,37 +182,6 @@ def _word_rule(name: str) -> str:
     if name == "name":
         return f"a name is 1 to {MAX_NAME} letters, digits, spaces and signs, without / and \\, not starting with . - ~"
     return "write visible characters only"
-
-
-def _check_together(config: dict[str, Any]) -> Iterator[Problem]:
-    """What is wrong with settings that are legal one by one."""
-    training = config.get("training")
-    if not isinstance(training, dict):
-        return
-    epochs, steps = training.get("epochs"), training.get("steps")
-    if epochs is not None and steps is not None:
-        yield Problem("training.epochs and training.steps are both set", "keep one, set the other to null")
-    if epochs is None and steps is None and {"epochs", "steps"} <= set(training):
-        yield Problem("neither training.epochs nor training.steps is set", "training.epochs=40, for example")
-    batch, parts = training.get("batch_size"), training.get("accumulate")
-    if type(batch) is int and type(parts) is int and parts > batch > 0:
-        hint = f"training.accumulate is at most training.batch_size, {batch}"
-        yield Problem(f"training.accumulate={parts} cuts a batch of {batch} into more parts than it has", hint)
-    yield from _check_fit(config, training)
-
-
-def _check_fit(config: dict[str, Any], training: dict[str, Any]) -> Iterator[Problem]:
-    """Settings of `training` that a chosen component cannot serve."""
-    optimizer, model = config.get("optimizer"), config.get("model")
-    if isinstance(optimizer, dict) and training.get("clip_norm") is not None:
-        entry = registry.catalogue("optimizer").get(optimizer.get("name"))
-        if entry is not None and entry.meant_for.get("gradient") == "exact":
-            message = f"optimizer={entry.name} searches along exact gradients: training.clip_norm would mislead it"
-            yield Problem(message, "training.clip_norm=null, or another optimizer")
-    batch, pack = training.get("batch_size"), model.get("pack") if isinstance(model, dict) else None
-    if type(batch) is int and type(pack) is int and pack > batch > 0:
-        message = f"training.batch_size={batch} is less than one pack of model.pack={pack} examples"
-        yield Problem(message, f"training.batch_size is {pack} at least; a multiple of it wastes no example")
 
 
 def _no_section(name: str, value: Any, there: bool, places: Places) -> Problem:

@@ -14,7 +14,7 @@ from dlcli.registry import register
 from dlcli.schema import NonNegative, Positive
 
 
-@register("optimizer", "adagrad")
+@register("optimizer", "adagrad", elementwise=True)
 class Adagrad:
     """AdaGrad: steps divided by the root of all squared gradients so far (Duchi, Hazan and Singer 2011)."""
 

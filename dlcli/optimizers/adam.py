@@ -38,7 +38,7 @@ class Adam:
             self.kernel(*part, state["step"], lr=lr, weight_decay=rate, **self.numbers)
 
 
-@register("optimizer", "adam")
+@register("optimizer", "adam", elementwise=True)
 def adam(
     *,
     lr: Positive,
@@ -52,7 +52,7 @@ def adam(
     return Adam(lr, beta1, beta2, eps, WeightDecay(weight_decay, decay), adam_step)
 
 
-@register("optimizer", "adamw")
+@register("optimizer", "adamw", elementwise=True)
 def adamw(
     *,
     lr: Positive,

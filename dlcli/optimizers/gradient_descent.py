@@ -36,7 +36,7 @@ def gd(*, lr: Positive, weight_decay: NonNegative, decay: Literal["all", "matric
     return GradientDescent(lr, WeightDecay(weight_decay, decay), full_batch=True)
 
 
-@register("optimizer", "sgd")
+@register("optimizer", "sgd", elementwise=True)
 def sgd(*, lr: Positive, weight_decay: NonNegative, decay: Literal["all", "matrices"]) -> GradientDescent:
     """Stochastic gradient descent (Robbins and Monro 1951)."""
     return GradientDescent(lr, WeightDecay(weight_decay, decay), full_batch=False)

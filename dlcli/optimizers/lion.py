@@ -14,7 +14,7 @@ from dlcli.registry import register
 from dlcli.schema import NonNegative, Positive, Range
 
 
-@register("optimizer", "lion")
+@register("optimizer", "lion", elementwise=True)
 class Lion:
     """Lion: every weight moves by lr, along the sign of an averaged gradient (Chen et al. 2023)."""
 

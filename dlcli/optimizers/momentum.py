@@ -33,7 +33,7 @@ class Momentum:
             momentum_step(*part, lr=lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=rate)
 
 
-@register("optimizer", "momentum")
+@register("optimizer", "momentum", elementwise=True)
 def momentum(
     *,
     lr: Positive,
@@ -49,7 +49,7 @@ def momentum(
     return Momentum(lr, momentum, False, WeightDecay(weight_decay, decay))
 
 
-@register("optimizer", "nesterov")
+@register("optimizer", "nesterov", elementwise=True)
 def nesterov(
     *,
     lr: Positive,

@@ -14,7 +14,7 @@ from dlcli.registry import register
 from dlcli.schema import NonNegative, Positive, Range
 
 
-@register("optimizer", "rmsprop")
+@register("optimizer", "rmsprop", elementwise=True)
 class Rmsprop:
     """RMSprop: steps divided by a running root mean square of the gradient (Tieleman and Hinton 2012)."""
 

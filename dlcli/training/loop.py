@@ -16,6 +16,7 @@ from dlcli.protocols import Data
 from dlcli.training import checkpoint
 from dlcli.training.diagnostics import diagnose
 from dlcli.training.evaluate import Cut, pictures, risks
+from dlcli.training.ranks import ALONE
 from dlcli.training.run import Run
 from dlcli.training.saving import Flushed, Saver
 from dlcli.training.signals import Stop
@@ -132,7 +133,8 @@ def course(
                 with spending(run, "evaluation"):
                     improved = measure(run, journal, console, stop)
             stopping = stop.requested
-            if improved or last or stopping or stop.save_now or checkpoint_due(run, saver, saved_at):
+            due = improved or last or stopping or stop.save_now or checkpoint_due(run, saver, saved_at)
+            if run.ranks.tell(bool(due)) if run.sharded else due:  # the first rank has the disk and the clock
                 with spending(run, "checkpoint"):
                     saver.save()
                     if last or stopping:
@@ -181,7 +183,9 @@ def measure(run: Run, journal: Journal, console: Console, stop: Stop) -> bool:
     with run.evaluated():
         for name, split in splits.items():
             try:
-                found = risks(run.model, run.task, split, ranks=run.ranks, stopped=stop.asked_to_end)
+                # Where each rank holds a part of the weights, all of them see all examples.
+                ranks = ALONE if run.sharded else run.ranks
+                found = risks(run.model, run.task, split, ranks=ranks, stopped=stop.asked_to_end)
             except Cut:
                 return False
             values.update({f"risk/{name}/{metric}": value for metric, value in found.items()})

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from dlcli.training.ranks import ALONE, Ranks
+
 
 class FlatParameters:
     """The parameters of `module`, matrices and kernels first, then vectors, each in the order of registration.
@@ -22,6 +24,9 @@ class FlatParameters:
 
     Weights and gradients do not require gradients themselves, so a rule records nothing and needs no `torch.no_grad`.
     """
+
+    sharded = False
+    averaged = 1  # by what a backward pass divides the sum over the ranks
 
     def __init__(self, module: nn.Module):
         named = [(name, leaf) for name, leaf in module.named_parameters() if leaf.requires_grad]
@@ -54,16 +59,34 @@ class FlatParameters:
         for place, gradient in zip(self._places, gradients, strict=True):
             place.zero_() if gradient is None else place.copy_(gradient)
 
-    def collect(self) -> None:
-        """Take what `backward` has left in the leaves."""
+    @property
+    def reached(self) -> list[Tensor]:
+        """The inputs of a backward pass."""
+        return self.leaves
+
+    def collect(self, ranks: Ranks = ALONE) -> None:
+        """Take what `backward` has left in the leaves, summed over the ranks."""
         self.take([leaf.grad for leaf in self.leaves])
         for leaf in self.leaves:
             leaf.grad = None
+        ranks.add(self.gradients)
+
+    def norm(self) -> Tensor:
+        """Of the gradients."""
+        return torch.dot(self.gradients, self.gradients).sqrt()
+
+    def total(self) -> Tensor:
+        """The sum of the weights, which is not finite if one of them is not."""
+        return self.weights.sum()
+
+    def gather(self, vector: Tensor) -> Tensor:
+        """A vector like `weights`, whole."""
+        return vector
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Name -> the part of `vector` (size,) that lies where that parameter does, in its shape."""
         starts = (leaf.storage_offset() - self.weights.storage_offset() for leaf in self.leaves)
-        return {n: _view(vector, leaf, start) for n, leaf, start in zip(self.names, self.leaves, starts, strict=True)}
+        return {n: part_of(vector, leaf, start) for n, leaf, start in zip(self.names, self.leaves, starts, strict=True)}
 
 
 class StackedParameters:
@@ -90,11 +113,11 @@ def _pairs(weights: Tensor, gradients: Tensor, leaves: list[Tensor]) -> Iterator
     """Each leaf's part of both, one leaf behind the other."""
     start = 0
     for leaf in leaves:
-        yield _view(weights, leaf, start), _view(gradients, leaf, start)
+        yield part_of(weights, leaf, start), part_of(gradients, leaf, start)
         start += leaf.numel()
 
 
-def _view(vector: Tensor, leaf: Tensor, start: int) -> Tensor:
+def part_of(vector: Tensor, leaf: Tensor, start: int) -> Tensor:
     """The numbers of `vector` (..., size) from `start` on, in the shape (..., *shape) and memory format of `leaf`."""
     strides = torch.empty_like(leaf, device="meta").stride()  # dense: what `leaf` has, without gaps or overlaps
     runs, between = vector.shape[:-1], vector.stride()[:-1]

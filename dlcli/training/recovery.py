@@ -40,7 +40,8 @@ def train_on(
             run.align()
             tracker.cut_back(run.state.step)
         except MemoryShortage as shortage:
-            raise MemoryShortage(shortage.message, advice(run, shortage) or shortage.hint) from shortage
+            hint = "" if run.sharded else advice(run, shortage)  # what is tried out needs all ranks
+            raise MemoryShortage(shortage.message, hint or shortage.hint) from shortage
 
 
 def roll_back(run: Run, directory: RunDirectory, fault: Diverged, warn: Callable[[str], None]) -> None:

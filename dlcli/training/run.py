@@ -103,10 +103,14 @@ class Run:
         return Generator(self.device).manual_seed(seed)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps, by file and name."""
+        """What a checkpoint keeps, by file and name. Where ranks hold parts of it, all of them must ask."""
         model, optimizer = dict(self.model.state_dict()), {}
         for learner in self.learners:
             memory = dict(learner.memory)
+            if learner.parameters.sharded:
+                like, whole = learner.parameters.weights, learner.parameters.gather
+                model |= learner.views(whole(like))
+                memory = {name: whole(each) if each.shape == like.shape else each for name, each in memory.items()}
             if AVERAGE in memory:  # it is the model's file that others read
                 model |= learner.views(memory.pop(AVERAGE))
                 memory["weights"] = learner.parameters.weights
@@ -130,6 +134,11 @@ class Run:
             yield
         finally:
             self.exchange()
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank holds a part of the weights."""
+        return any(learner.parameters.sharded for learner in self.learners)
 
     @property
     def averages(self) -> bool:

@@ -62,6 +62,8 @@ class Saver:
         self.wait()
         run = self._run
         if run.ranks.rank > 0:
+            if run.sharded:
+                run.tensors()  # the first puts together what all have
             return
         run.state.window = {name: float(value) for name, value in run.state.window.items()}
         taken = checkpoint.snapshot(run.state.step, run.tensors(), run.plain_state())

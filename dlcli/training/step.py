@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor
 
 from dlcli.errors import Diverged
@@ -86,7 +85,7 @@ def follow(
     refuse_nonfinite(run, learner, "loss", loss)
     refuse_nonfinite(run, learner, "gradient", norm)
     learner.optimizer.update(learner.parameters, learner.memory, run.lr(learner), again)
-    refuse_nonfinite(run, learner, "weight", read(run, learner.parameters.weights.sum()))
+    refuse_nonfinite(run, learner, "weight", read(run, learner.parameters.total()))
     return loss, norm
 
 
@@ -113,13 +112,16 @@ def gradients_of(run: Run, learner: Learner, batch: Batch) -> tuple[Tensor, Tens
     for part, share in micro_batches(ours, run.training.accumulate):
         with run.autocast():
             loss = learner.phase.loss(run.model, part, FreshNoise(len(part.inputs), run.device))
-            if share * weight < 1:
-                loss = loss * (share * weight)
-        loss.backward(inputs=parameters.leaves)
+            counted = share * weight * parameters.averaged
+            if counted != 1:
+                loss = loss * counted
+        loss.backward(inputs=parameters.reached)
         total = loss.detach() if total is None else total + loss.detach()
-    parameters.collect()
-    run.ranks.add(parameters.gradients, total)
-    norm = torch.dot(parameters.gradients, parameters.gradients).sqrt()
+    parameters.collect(run.ranks)
+    run.ranks.add(total)
+    if parameters.averaged != 1:
+        total = total / parameters.averaged
+    norm = parameters.norm()
     clip(parameters.gradients, norm, run.training.clip_norm)
     return total, norm
 

