@@ -14,6 +14,7 @@ from typing import Any
 
 from dlcli.errors import UsageError
 from dlcli.sweeps import Job, Outcome, carry_out
+from dlcli.sweeps.processes import Processes
 
 
 class Slurm:
@@ -66,7 +67,10 @@ class Requeued:
 
 
 class Ray:
-    """Satisfies `dispatch.Place`. A job has a worker process of its own, with as many cores and GPUs as it asks for."""
+    """Satisfies `dispatch.Place`. A job has as many cores and GPUs as it asks for, and a process of its own: on cores a
+    fork of a server beside Ray's worker, which has imported torch once for all jobs of that worker, and with GPUs the
+    worker itself, which ends with it.
+    """
 
     def __init__(self, slots: int, address: str | None, cpus: float, gpus: float):
         """address: of a cluster that is running; None starts one on this machine."""
@@ -80,7 +84,8 @@ class Ray:
                 ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise UsageError(f"Ray does not answer: {error}"[:200], "see hydra.launcher.address") from error
-        self._carry_out = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(carry_out)
+        asked = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": 0}
+        self._carry_out = ray.remote(**asked, max_calls=1)(carry_out) if gpus else ray.remote(**asked)(in_a_fork)
 
     def start(self, job: Job) -> Any:
         started = self._carry_out.remote(job)
@@ -101,6 +106,18 @@ class Ray:
     def stop(self, running: Any, at_once: bool) -> None:
         with suppress(self._ray.exceptions.RayError):
             self._ray.cancel(running, force=at_once)  # as Ctrl-C in the worker
+
+
+def in_a_fork(job: Job) -> Outcome:
+    """`carry_out` in a process of its own, which stops where this call is interrupted, or its process ends."""
+    place = Processes(slots=1)
+    running = place.start(job)
+    try:
+        while not place.wait([running], 1.0):
+            pass
+    except KeyboardInterrupt:  # as Ray cancels
+        place.stop(running, at_once=False)
+    return place.outcome(running)
 
 
 def missing(extra: str, package: str) -> UsageError:
