@@ -29,6 +29,7 @@ from dlcli.training.tracker import Tracker
 
 Config = dict[str, Any]
 HOPELESS = 100  # times the loss of the best constant prediction
+ROOM = 64 * 2**20  # bytes of witnesses that end no interval
 PRECISE = 1e-5  # difference of a risk to that in float64, relative to 1 + |L|, that needs no word
 
 
@@ -100,13 +101,18 @@ def diagnosis(task: Task, parts: Mapping[str, Decomposition], risks: Mapping[str
 
 
 def keep_witnesses(directory: RunDirectory, ladder: list[Witness], parts: dict[str, Decomposition]) -> None:
-    """The weights behind each upper end, by their hash; the run's own are in its checkpoints."""
-    wanted = {part.upper.witness for part in parts.values()}
+    """The weights of each rung, by their hash; the run's own are in its checkpoints. Those behind an upper end are kept
+    whatever their size, the others as long as there is room for them.
+    """
+    ends, room = {part.upper.witness for part in parts.values()}, ROOM
     for rung in ladder[1:]:
-        if rung.sha256 in wanted:
-            path = directory.path / "witnesses" / f"{rung.sha256[:16]}.safetensors"
-            path.parent.mkdir(exist_ok=True)
-            replace(path, rung.weights)
+        if rung.sha256 not in ends:
+            room -= len(rung.weights)
+            if room < 0:
+                continue
+        path = directory.path / "witnesses" / f"{rung.sha256[:16]}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        replace(path, rung.weights)
 
 
 def warnings(run: Run, pool: Pool) -> list[dict[str, str]]:

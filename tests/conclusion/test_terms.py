@@ -289,6 +289,9 @@ def test_the_best_checkpoint_and_its_mean_with_the_last_are_rungs(dlcli, part_of
 def test_the_upper_end_is_a_member_that_exists(dlcli, part_of, metric):
     """Each loss has its own (trap 10: the error of the minimizer of the cross-entropy is no minimum of the error)."""
     answer = dlcli("train", *TABLE, "model.width=5", "model.depth=1")
+    tried = part_of(answer, metric)["approx_train"]["bounds_tried"]
+    rungs = {bound["witness"][:16] for bound in tried if bound["side"] == "upper" and bound["witness"]}
+    assert len(rungs) > 1 and rungs == {path.stem for path in (answer.run_dir / "witnesses").iterdir()}
     upper = part_of(answer, metric)["approx_train"]["upper"]
     (path,) = [p for p in (answer.run_dir / "witnesses").iterdir() if p.name.startswith(upper["witness"][:16])]
     saved = {name: tensor.double() for name, tensor in safetensors.torch.load_file(path).items()}
