@@ -89,10 +89,11 @@ def expect(tensors: Tensors) -> Expected:
     return {stem: {n: (t.dtype, tuple(t.shape)) for n, t in named.items()} for stem, named in tensors.items()}
 
 
-def snapshot(step: int, tensors: Tensors, state: dict[str, Any]) -> Snapshot:
+def snapshot(step: int, tensors: Tensors, state: dict[str, Any], room: Snapshot | None = None) -> Snapshot:
     """A copy. Raises Diverged for a number that is not finite.
 
-    tensors: file stem -> name -> tensor, e.g. {"model": {...}, "optimizer": {...}}; they may share memory.
+    tensors: file stem -> name -> tensor, e.g. {"model": {...}, "optimizer": {...}}; they may share memory. room: a
+    snapshot that nobody reads any more, whose memory is used again: to get new costs more than to copy.
     """
     for stem, named in tensors.items():
         for name, tensor in named.items():
@@ -103,10 +104,14 @@ def snapshot(step: int, tensors: Tensors, state: dict[str, Any]) -> Snapshot:
         plain = strict_json.dump(state)
     except ValueError as error:
         raise Diverged(f"the state of the run at step {step} is not finite", "lower optimizer.lr") from error
-    return Snapshot(step, {stem: {n: host_copy(t) for n, t in named.items()} for stem, named in tensors.items()}, plain)
+    free = {stem: room.tensors.get(stem, {}) if room else {} for stem in tensors}
+    copies = {stem: {n: host_copy(t, free[stem].get(n)) for n, t in named.items()} for stem, named in tensors.items()}
+    return Snapshot(step, copies, plain)
 
 
-def host_copy(tensor: Tensor) -> Tensor:
+def host_copy(tensor: Tensor, place: Tensor | None) -> Tensor:
+    if place is not None and (place.shape, place.dtype) == (tensor.shape, tensor.dtype):
+        return place.copy_(tensor.detach())
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 

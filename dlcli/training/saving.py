@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -14,6 +17,7 @@ from dlcli.training import checkpoint
 from dlcli.training.checkpoint import Snapshot
 from dlcli.training.run import Run
 
+POLITE = 10  # niceness of the writing, 0 to 19
 RARELY = 20  # times as long as a save took, until the next that nobody asked for at this step
 
 
@@ -40,8 +44,9 @@ class Saver:
         """acknowledge: told of the step, and the seconds that its writing took, by the thread that writes."""
         self._run, self._folder, self._identity = run, folder, identity
         self._journal, self._acknowledge = journal, acknowledge
-        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._thread = ThreadPoolExecutor(1, "checkpoint", initializer=step_back)
         self._writing: Future[None] | None = None
+        self._taken: Snapshot | None = None  # the last, whose memory is free once it is written
         self._rested = 0.0  # when the disk will have had its rest, by time.monotonic
 
     def __enter__(self) -> Self:
@@ -66,8 +71,8 @@ class Saver:
                 run.tensors()  # the first puts together what all have
             return
         run.state.window = {name: float(value) for name, value in run.state.window.items()}
-        taken = checkpoint.snapshot(run.state.step, run.tensors(), run.plain_state())
-        self._writing = self._thread.submit(self._write, taken, run.state.best_step)
+        self._taken = checkpoint.snapshot(run.state.step, run.tensors(), run.plain_state(), self._taken)
+        self._writing = self._thread.submit(self._write, self._taken, run.state.best_step)
 
     @property
     def rested(self) -> bool:
@@ -94,6 +99,12 @@ class Saver:
         self._rested = now + RARELY * (now - started)
         self._acknowledge(taken.step, now - started)
         forget(self._folder, self._run.checkpoint.keep, best)
+
+
+def step_back() -> None:
+    """Let the thread that trains go first, where cores are scarce; threads that this one starts do likewise."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITE)
 
 
 def forget(folder: Path, keep: int, best: int) -> None:

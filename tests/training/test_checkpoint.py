@@ -538,3 +538,18 @@ def test_retention_does_not_read_again_what_this_process_wrote(tmp_path, monkeyp
     monkeypatch.setattr("dlcli.training.manifest.read", lambda path: pytest.fail(f"{path} was read again"))
     prune(tmp_path, 2)
     assert kept(tmp_path) == [4, 3]
+
+
+def test_a_snapshot_in_the_memory_of_an_older_one_is_a_copy_like_any_other():
+    """Of a tensor of another shape, or that was not there, it gets new memory."""
+    older, named = snapshot(1, tensors(), {}), tensors(2.0)
+    older.tensors["model"]["bias"] = older.tensors["model"]["bias"][:1]
+    del older.tensors["optimizer"]["low"]
+    places = {name: each.data_ptr() for name, each in older.tensors["model"].items()}
+    newer = snapshot(2, named, {}, older)
+    for stem, part in named.items():
+        for name, each in part.items():
+            assert torch.equal(newer.tensors[stem][name], each)
+            assert each.numel() == 0 or newer.tensors[stem][name].data_ptr() != each.data_ptr()
+    kept = {name for name, each in newer.tensors["model"].items() if each.data_ptr() == places[name]}
+    assert kept == {"weight", "tied", "seen"}
