@@ -110,7 +110,7 @@ class Ray:
 
 def in_a_fork(job: Job) -> Outcome:
     """`carry_out` in a process of its own, which stops where this call is interrupted, or its process ends."""
-    place = Processes(slots=1)
+    place = Processes(slots=1, imports=["ray"])
     running = place.start(job)
     try:
         while not place.wait([running], 1.0):

@@ -33,13 +33,15 @@ class Processes:
     where there are GPUs it is a fresh interpreter, which sees its own GPU from before torch is imported.
     """
 
-    def __init__(self, slots: int, gpus: Sequence[str] = ()):
-        """gpus: a share of one for each job that is to run at once; none: the jobs run on CPUs."""
+    def __init__(self, slots: int, gpus: Sequence[str] = (), imports: Sequence[str] = ()):
+        """gpus: a share of one for each job that is to run at once; none: the jobs run on CPUs. imports: modules of the
+        program that calls this, which every fork would else import by itself.
+        """
         self.slots = min(slots, len(gpus)) if gpus else slots
         self._free = list(gpus)
         self._context = multiprocessing.get_context("spawn" if gpus else "forkserver")
         if not gpus:
-            self._context.set_forkserver_preload(["dlcli.sweeps.warm"])
+            self._context.set_forkserver_preload([*imports, "dlcli.sweeps.warm"])
 
     def start(self, job: Job) -> Started:
         ours, theirs = self._context.Pipe(duplex=False)
