@@ -64,6 +64,12 @@ def build(config: Config, read: Read | None = None) -> Run:
             f"a batch of {batches.batch_size} examples has none for some of {here().size} ranks",
             "lower training.devices, or use a larger training.batch_size",
         )
+    if training.sharded and training.accumulate > 1 and batches.batch_size % here().size:
+        raise UsageError(
+            f"training.accumulate with training.sharded needs a batch that {here().size} ranks divide, and "
+            f"{batches.batch_size} is none",
+            f"use training.batch_size={max(1, batches.batch_size // here().size) * here().size}",
+        )
     return Run(
         seed=config["seed"],
         device=device,

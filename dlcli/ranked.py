@@ -12,6 +12,7 @@ from dlcli.build import build
 from dlcli.errors import Diverged
 from dlcli.training import device, elastic, ranks
 from dlcli.training.directory import RunDirectory
+from dlcli.training.faults import machine_faults
 from dlcli.training.loop import alone, course
 from dlcli.training.sharding import sharded
 from dlcli.training.signals import Stop
@@ -68,7 +69,7 @@ def follow(config: Config, stop: Stop) -> None:
     while True:
         run.align()
         try:
-            with sharded(run):
+            with machine_faults(), sharded(run):
                 alone(course(run, Path(), {}, Silence(), Silence(), stop))
             return ranks.leave()
         except Diverged:

@@ -104,14 +104,23 @@ class ShardedParameters:
         return found
 
     def gather(self, vector: Tensor) -> Tensor:
-        """A vector like `weights` -> the whole one, (size,) in the layout of `FlatParameters`; asked of all ranks."""
-        rows = vector.new_empty(self.ranks.size, len(vector))
-        with together():
-            distributed.all_gather(list(rows), vector)
-        whole = vector.new_empty(sum(form.numel() for form in self.forms))
-        places = self.views(whole).values()
-        for place, axis, *parts in zip(places, self.axes, *map(self.parts, rows), strict=True):
-            place.copy_(parts[0] if axis is None else torch.cat(parts, axis))
+        """A vector like `weights` -> the whole one, (size,) in the layout of `FlatParameters`; asked of all ranks.
+
+        Rank 0 has it, in host memory, and the others its shape alone. One parameter after the other is whole on the
+        devices, as in the steps.
+        """
+        first = self.ranks.rank == 0
+        whole = torch.empty(
+            sum(form.numel() for form in self.forms), dtype=vector.dtype, device="cpu" if first else "meta"
+        )
+        for place, part, axis in zip(self.views(whole).values(), self.parts(vector), self.axes, strict=True):
+            if axis is not None:
+                parts = [torch.empty_like(part) for _ in range(self.ranks.size)]
+                with together():
+                    distributed.all_gather(parts, part)
+                part = torch.cat(parts, axis) if first else part
+            if first:
+                place.copy_(part)
         return whole
 
     def scatter(self, whole: Tensor) -> Tensor:
@@ -168,10 +177,7 @@ def cut(model: nn.Module, device: str, size: int) -> dict[str, int | None]:
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     mesh: Any = init_device_mesh(device, (size,))
     named = dict(model.named_parameters())
-    axes = {
-        name: next((axis for axis, length in enumerate(leaf.shape) if length % size == 0), None)
-        for name, leaf in named.items()
-    }
+    axes = {name: axis_of(leaf, size) for name, leaf in named.items()}
     whole = {leaf for name, leaf in named.items() if axes[name] is None}
     places = {leaf: Shard(axes[name]) for name, leaf in named.items() if axes[name] is not None}
     for leaf in named.values():
@@ -181,9 +187,19 @@ def cut(model: nn.Module, device: str, size: int) -> dict[str, int | None]:
     return axes
 
 
+def axis_of(leaf: Tensor, size: int) -> int | None:
+    """The first that so many ranks divide; None where there is none, or the parameter does not move."""
+    divided = (axis for axis, length in enumerate(leaf.shape) if length % size == 0)
+    return next(divided, None) if leaf.requires_grad else None
+
+
 def layers(model: nn.Module) -> Iterable[nn.Module]:
-    """Those whose parameters are needed in their own forward pass alone: embeddings may be read by a last layer too."""
-    return [part for part in model.body if not isinstance(part, nn.Embedding) and any(True for _ in part.parameters())]
+    """Those whose parameters are needed in their own forward pass alone: embeddings may be read by a last layer too.
+    None where the body is no chain.
+    """
+    body = getattr(model, "body", None)
+    chain = body if isinstance(body, nn.Sequential) else ()
+    return [part for part in chain if not isinstance(part, nn.Embedding) and any(True for _ in part.parameters())]
 
 
 @torch.no_grad()
@@ -196,9 +212,13 @@ def first_forward(run: Run) -> None:
 
 
 def become_whole(run: Run, shell: nn.Module) -> None:
-    """Put a model and memory of whole tensors in the place of those of parts; asked of all ranks."""
+    """In rank 0, put a model of whole tensors in the place of that of parts; asked of all ranks. The memory of the
+    optimizer, which nobody moves any more, stays in that of the host.
+    """
     (learner,) = run.learners
     tensors = run.tensors()
+    if run.ranks.rank > 0:
+        return
     run.model = shell.to_empty(device=run.device)
     run.model.load_state_dict(tensors["model"])
     parameters = FlatParameters(run.model)

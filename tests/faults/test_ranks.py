@@ -124,8 +124,9 @@ def test_a_signal_to_one_rank_stops_all_in_one_step_and_they_resume_to_the_bit(w
 
 
 SHARDED = {
-    "perceptron": [*PLAIN, "training.accumulate=3", "training.clip_norm=0.1"],
+    "perceptron": [*PLAIN, "training.accumulate=3", "training.batch_size=96", "training.clip_norm=0.1"],
     "convolutions": ["dataset=digits", "model=cnn", "model.width=6", "optimizer=nesterov", "training.epochs=1"],
+    "frozen features": ["dataset=digits", "model=kernel", "model.width=20", "optimizer=momentum", "training.epochs=1"],
     "tied decoder": [*KINDS["language"], "model=transformer", "model.width=12", "model.heads=2", "optimizer=adamw"],
 }  # fmt: skip
 
@@ -168,6 +169,13 @@ def test_ranks_with_a_part_of_the_weights_each_stop_together_and_anybody_goes_on
     for name in ("alone", "whole"):
         found = tensors(tmp_path / name)
         assert max(np.abs(found[each] - expected[each]).max() for each in expected) < 1e-5
+
+
+def test_ranks_with_parts_of_weights_and_of_batches_need_equal_ones(start, tmp_path):
+    words = [*PLAIN, *COMMON, "training.sharded=true", "training.accumulate=2", "training.batch_size=95"]
+    first, second = start("train", *words, f"run_dir={tmp_path / 'run'}")
+    told(first.wait(), 2, "needs a batch that 2 ranks divide, and 95 is none", "training.batch_size=94")
+    assert second.wait().code == 2
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
