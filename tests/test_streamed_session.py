@@ -9,7 +9,8 @@ import pyarrow
 import pytest
 from PIL import Image
 from pyarrow import parquet
-from safetensors.numpy import load_file
+
+from tests.saved import outcome, same
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 9, 8, 3), np.uint8)
 QUICK = ("training.batch_size=7", "decompose.budget=none", "pictures=never", "schedule=constant")
@@ -44,18 +45,6 @@ def table(tmp_path):
     }
     parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet", row_group_size=30)
     return ("dataset=parquet", "dataset.path=t.parquet", "dataset.split=split", "model=mlp")
-
-
-def outcome(answer):
-    """Every saved number of a run."""
-    assert answer.code == 0, answer.err
-    weights = load_file(max((answer.run_dir / "checkpoints").glob("step-*")) / "model.safetensors")
-    losses = {path.name: np.load(path) for path in sorted((answer.run_dir / "losses").glob("*.npy"))}
-    return {**weights, **losses}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize("kind", ["images", "table"])

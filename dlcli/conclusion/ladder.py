@@ -27,7 +27,7 @@ from dlcli.training.run import Run
 
 Config = dict[str, Any]
 CONTINUED, REFITTED = 0.45, 0.25  # shares of what quick may spend
-LOOKED_AT = 6  # evaluations that quick makes of what there is
+LOOKED_AT, RECALIBRATED = 4, 2  # evaluations that quick makes of what there is, and more for running averages
 AT_ONCE = 5e8  # work of an exact solver that no run minds: a tenth of a second
 DECOUPLED = {"adamw", "lion", "muon"}  # whose decay is no penalty of an objective
 
@@ -119,6 +119,7 @@ def quick(
     model.load_state_dict(final)
     spare = max(0.0, price.training - LOOKED_AT * price.evaluation)
     if search and spare and recalibrate(model, run):
+        spare = max(0.0, spare - RECALIBRATED * price.evaluation)
         yield witness("running averages of batch normalization taken anew", model, task, train)
         model.load_state_dict(final)
     steps, evaluations = int(CONTINUED * spare / price.step), int(REFITTED * spare / price.refit)

@@ -28,6 +28,7 @@ from dlcli.training.randomness import FixedNoise
 from dlcli.training.run import Run
 
 Config = dict[str, Any]
+View = Callable[[Tensor], Tensor]  # inputs -> what is told apart of them
 REGULARIZERS = (
     ("optimizer", "weight_decay"),
     ("model", "dropout"),
@@ -153,7 +154,7 @@ def repeated_inputs(run: Run) -> list[np.ndarray]:
     return certificates.repeated(digests(run.data.train))
 
 
-def digests(split: Split, view: Callable[[Tensor], Tensor] = lambda inputs: inputs) -> np.ndarray:
+def digests(split: Split, view: View = lambda inputs: inputs) -> np.ndarray:
     """(n, 32): a hash of each input, or of what a model sees of it, because these need not fit into memory; two inputs
     of one SHA-256 are not known to exist.
     """
@@ -199,7 +200,7 @@ def overlap(validation: Split, test: Split) -> int:
     return sum(each in seen for each in fingerprints(test))
 
 
-def fingerprints(split: Split, view: Callable[[Tensor], Tensor] = lambda inputs: inputs) -> list[bytes]:
+def fingerprints(split: Split, view: View = lambda inputs: inputs) -> list[bytes]:
     return [
         sha256(row).digest()
         for start in range(0, len(split), CHUNK)

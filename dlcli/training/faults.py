@@ -9,15 +9,14 @@ from contextlib import contextmanager
 
 import torch
 
-from dlcli.errors import DeviceError, DistributedError, MemoryShortage, StorageError, UsageError
-from dlcli.training.ranks import here
+from dlcli.errors import DeviceError, MemoryShortage, StorageError, UsageError
+from dlcli.training.ranks import here, parted
 
 ALLOCATION = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
 ASKED = re.compile(r"tried to allocate ([0-9.]+) (bytes|[KMG]iB)", re.IGNORECASE)
 RANKS = ("ProcessGroup", "gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
 LOST = ("CUDA error", "device-side assert", "NCCL error", "MPS backend")
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EAGAIN}
-CONTINUE = "continue with: dlcli resume RUN_DIR"
 NO_THREAD = "can't start new thread"
 LESS_MEMORY = "use a smaller training.batch_size or model.width, or a larger training.accumulate"
 
@@ -40,7 +39,7 @@ def machine_faults() -> Iterator[None]:
         if NO_THREAD in text:
             raise _refused(error) from error
         if here().size > 1 and any(sign in text for sign in RANKS):
-            raise DistributedError(f"the ranks lost each other: {_first_line(error)}"[:200], CONTINUE) from error
+            raise parted(error) from error
         if any(sign in text for sign in LOST):
             message = f"the device failed: {_first_line(error)}"[:200]
             raise DeviceError(message, "continue with `dlcli resume RUN_DIR` once the device answers again") from error

@@ -143,5 +143,10 @@ def together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DistributedError(f"{LOST}: {first}"[:200], "continue with: dlcli resume RUN_DIR") from error
+        raise parted(error) from error
+
+
+def parted(error: RuntimeError) -> DistributedError:
+    """What a call that waits for other ranks means when it fails."""
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DistributedError(f"{LOST}: {first}"[:200], "continue with: dlcli resume RUN_DIR")

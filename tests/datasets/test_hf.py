@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from pyarrow import parquet
-from safetensors.numpy import load_file
 
 from dlcli.datasets.hf import hf
 from dlcli.datasets.hf_text import hf_text
@@ -22,6 +21,7 @@ from dlcli.datasets.image_folder import image_folder
 from dlcli.datasets.npz import npz
 from dlcli.datasets.text import text
 from dlcli.errors import DataError, UsageError
+from tests.saved import outcome, same
 
 pytest.importorskip("datasets", reason="dataset=hf needs the package datasets")
 import datasets as library
@@ -96,18 +96,6 @@ def refusal(path, **changed):
     for line in (caught.value.message, caught.value.hint):
         assert len(line) <= 200 and line.isprintable()
     return f"{caught.value.message} | {caught.value.hint}"
-
-
-def outcome(answer):
-    """Every saved number of a run."""
-    assert answer.code == 0, answer.err
-    weights = load_file(max((answer.run_dir / "checkpoints").glob("step-*")) / "model.safetensors")
-    losses = {path.name: np.load(path) for path in sorted((answer.run_dir / "losses").glob("*.npy"))}
-    return {**weights, **losses}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize("form", ["folder", "parquet", "csv", "jsonl"])
