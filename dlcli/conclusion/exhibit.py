@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dlcli.report.page import every_picture, worth_drawing
 from dlcli.report.summary import flatten
 from dlcli.study import study
 from dlcli.training import strict_json
@@ -44,7 +45,7 @@ def exhibit(
     final = {key.removeprefix("risk/"): value for key, value in values.items() if key.startswith("risk/")}
     tracker.hparams({key: value for key, value in flatten(config).items() if not isinstance(value, list)}, final, step)
     survey(run, tracker, Path(summary["run"]["path"]))
-    if config["pictures"] != "never":
+    if worth_drawing(config["pictures"], summary["timing"]["training"]):
         draw(run, config, tracker, decisions, summary)
     tracker.flush()
 
@@ -78,9 +79,9 @@ def exhibit_study(studied: Mapping[str, Any], runs: Sequence[Mapping[str, Any]],
 
 
 def report_pictures(studied: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, np.ndarray]]:
-    from dlcli.report import figures, page  # half a second, and a run that was stopped draws nothing
+    from dlcli.report import figures  # half a second, and a run that was stopped draws nothing
 
-    for picture in page.every_picture(studied, runs):
+    for picture in every_picture(studied, runs):
         if picture.figure is not None:
             yield f"report/{picture.tag}", figures.pixels(picture.figure)
 

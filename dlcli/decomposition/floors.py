@@ -10,14 +10,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import entr, softmax, xlogy
+from scipy.special import entr, xlogy
 
 from dlcli.decomposition.certificates import label_conflicts, repeated
-from dlcli.decomposition.softmax_regression import cross_entropies
 from dlcli.protocols import Bound, Metric
 
-RESCALING = {"ftol": 1e-14, "gtol": 1e-10, "maxiter": 25}  # a few numbers are looked for: more steps gain nothing
+RESCALINGS = 25  # Newton steps: every point on the way is a bound, and a few numbers are looked for
+RESCALED = 1e-9  # decrease a step promises, relative to 1 + |value|, below which it is not made
 
 
 def canonical_conflicts(canonical: np.ndarray, targets: np.ndarray, metric: Metric, invariance: str) -> Bound | None:
@@ -108,15 +107,35 @@ def rescaled_scores(scores: np.ndarray, labels: np.ndarray) -> Bound:
 
     scores: (n, C) of one member; for a single score z of two classes, (0, z) in columns. labels: (n,).
     """
-    scores, shares = np.asarray(scores, np.float64), np.eye(scores.shape[1])[labels]
+    scores, rows = np.asarray(scores, np.float64), np.arange(len(labels))
+    given = np.bincount(labels, minlength=scores.shape[1]) / len(scores)
 
-    def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        """-> mean cross-entropy, predicted distributions (n, C)."""
         moved = point[0] * scores + point[1:]
-        errors = (softmax(moved, axis=1) - shares) / len(scores)
-        return float(np.mean(cross_entropies(moved, shares))), np.r_[np.sum(errors * scores), errors.sum(0)]
+        moved -= moved.max(1, keepdims=True)
+        right = moved[rows, labels]
+        shares = np.exp(moved, out=moved)
+        totals = shares.sum(1, keepdims=True)
+        return float(np.mean(np.log(totals[:, 0]) - right)), np.divide(shares, totals, out=shares)
 
-    start = np.r_[1.0, np.zeros(scores.shape[1])]
-    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=RESCALING)
-    value = min(float(found.fun), value_and_gradient(start)[0])
-    evidence = {"factor": float(found.x[0])}
+    point = np.r_[1.0, np.zeros(scores.shape[1])]
+    (value, shares), right = loss(point), float(np.mean(scores[rows, labels]))
+    for _ in range(RESCALINGS):
+        weighed, n = shares * scores, len(scores)
+        means = weighed.sum(1)
+        gradient = np.r_[means.mean() - right, shares.mean(0) - given]
+        of_factor = np.mean(np.sum(weighed * scores, 1) - means**2)
+        mixed = (weighed.sum(0) - means @ shares) / n
+        of_biases = np.diag(shares.mean(0)) - shares.T @ shares / n
+        hessian = np.block([[of_factor, mixed], [mixed[:, None], of_biases]])
+        step = np.linalg.lstsq(hessian, gradient)[0]  # it is singular: biases that are all alike change nothing
+        if gradient @ step < RESCALED * (1 + value):
+            break
+        while (trial := loss(point - step))[0] > value and np.abs(step).max() > RESCALED:
+            step /= 2
+        if trial[0] >= value:
+            break
+        point, (value, shares) = point - step, trial
+    evidence = {"factor": float(point[0])}
     return Bound("upper", value, "certified", "scores rescaled, biases refit (convex)", evidence=evidence)

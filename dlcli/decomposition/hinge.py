@@ -17,8 +17,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import linprog
-from scipy.sparse import csr_array, hstack
+import scipy  # its submodules load where they are named first: optimize takes a tenth of a second
 
 from dlcli.decomposition.optimum import Optimum
 from dlcli.decomposition.softmax_regression import RADIUS, orthonormal, with_bias
@@ -32,7 +31,7 @@ def hinge_regression(features: np.ndarray, positive: np.ndarray, seconds: float 
     `weights` of the result: (w (p, 1), b (1,)). After `seconds` the search ends: the ends hold, further apart.
     """
     basis, back = orthonormal(with_bias(features))
-    margins = csr_array(basis * np.where(positive, 1.0, -1.0)[:, None])
+    margins = scipy.sparse.csr_array(basis * np.where(positive, 1.0, -1.0)[:, None])
     return solved(margins, np.arange(len(basis)), back, 1, seconds, "hinge loss as a linear programme")
 
 
@@ -48,20 +47,20 @@ def crammer_singer(features: np.ndarray, labels: np.ndarray, classes: int, secon
     columns = [(np.asarray(which)[:, None] * rank + place).ravel() for which in (right, rival)]
     values = basis[example].ravel()
     entries = np.r_[values, -values], (np.r_[row, row], np.r_[columns[0], columns[1]])
-    margins = csr_array(entries, shape=(len(example), classes * rank))
+    margins = scipy.sparse.csr_array(entries, shape=(len(example), classes * rank))
     return solved(margins, example, back, classes, seconds, "hinge loss of several classes as a linear programme")
 
 
 def solved(
-    margins: csr_array, example: np.ndarray, back: np.ndarray, outputs: int, seconds: float, method: str
+    margins: scipy.sparse.csr_array, example: np.ndarray, back: np.ndarray, outputs: int, seconds: float, method: str
 ) -> Optimum:
     """margins: (m, outputs * rank), the a_ik in rows; example: (m,) the i of each. back: (p + 1, rank)."""
     m, size = margins.shape
     n = int(example[-1]) + 1
-    owner = csr_array((np.ones(m), (np.arange(m), example)), shape=(m, n))
-    found = linprog(
+    owner = scipy.sparse.csr_array((np.ones(m), (np.arange(m), example)), shape=(m, n))
+    found = scipy.optimize.linprog(
         np.r_[np.zeros(size), np.full(n, 1 / n)],
-        A_ub=-hstack([margins, owner]),
+        A_ub=-scipy.sparse.hstack([margins, owner]),
         b_ub=-np.ones(m),
         bounds=[(None, None)] * size + [(0, None)] * n,
         method="highs-ds",

@@ -26,6 +26,7 @@ class Picture(NamedTuple):
 
 MOST_HISTOGRAMS, MOST_LADDERS, MOST_COMMANDS = 4, 6, 24
 METRICS = ("loss", "error")
+DRAWING = 2.0  # seconds that the pictures of one run take, half of them Matplotlib's import
 STYLE = """
 :root { color-scheme: light }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff }
@@ -60,9 +61,14 @@ DEFINITIONS = (
 )  # fmt: skip
 
 
-def page(study: Mapping[str, Any], runs: Sequence[Run], title: str) -> str:
-    """The whole document. study: as `dlcli.study.study` makes it."""
-    body = "\n".join(sections(study, runs))
+def worth_drawing(asked: str, training: float) -> bool:
+    """asked: the setting `pictures`. training: the seconds of it, which looking at a run should not outlast."""
+    return asked == "always" or (asked == "auto" and training > DRAWING)
+
+
+def page(study: Mapping[str, Any], runs: Sequence[Run], title: str, drawn: bool = True) -> str:
+    """The whole document. study: as `dlcli.study.study` makes it. drawn: with pictures."""
+    body = "\n".join(sections(study, runs, drawn))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -70,7 +76,8 @@ def page(study: Mapping[str, Any], runs: Sequence[Run], title: str) -> str:
     )
 
 
-def sections(study: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[str]:
+def sections(study: Mapping[str, Any], runs: Sequence[Run], drawn: bool) -> Iterator[str]:
+    pictures = inlined if drawn else lambda _: ""
     done = [run for run in runs if run["summary"] is not None]
     yield from headline(study, done)
     if len(runs) > 1:
@@ -143,7 +150,7 @@ def every_picture(study: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Pic
     yield from way_pictures(study, done)
 
 
-def pictures(drawn: Iterator[Picture]) -> str:
+def inlined(drawn: Iterator[Picture]) -> str:
     made = [
         f"<figure>{inline(each.figure)}<figcaption>{escape(each.words)}</figcaption></figure>"
         for each in drawn

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import scipy  # its submodules load where they are named first: optimize takes a tenth of a second
 import torch
-from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from dlcli.protocols import Batch, Split, Task
@@ -44,7 +44,7 @@ def refit_head(model: nn.Module, task: Task, train: Split, evaluations: int) -> 
         return loss.item(), vector(torch.autograd.grad(loss, leaves))
 
     options = {"maxiter": evaluations, "maxfun": evaluations, "maxcor": 20}
-    solution = minimize(value_and_gradient, vector(leaves), jac=True, method="L-BFGS-B", options=options)
+    solution = scipy.optimize.minimize(value_and_gradient, vector(leaves), jac=True, method="L-BFGS-B", options=options)
     put(leaves, solution.x)
     task.head(model).load_state_dict({name: tensor.float() for name, tensor in head.state_dict().items()})
 

@@ -69,13 +69,13 @@ def show(runs: Sequence[dict[str, Any]], form: str, by: str | None, over: Sequen
         print_study(studied, Console())
 
 
-def write_page(studied: dict[str, Any], runs: Sequence[dict[str, Any]], folder: Path) -> Path:
-    """FOLDER/report.html."""
+def write_page(studied: dict[str, Any], runs: Sequence[dict[str, Any]], folder: Path, drawn: bool = True) -> Path:
+    """FOLDER/report.html; drawn: with pictures."""
     from dlcli.report.page import page
     from dlcli.training.durable import replace
 
     path = folder.absolute() / "report.html"
-    replace(path, page(with_search(studied, folder), runs, folder.absolute().name).encode())
+    replace(path, page(with_search(studied, folder), runs, folder.absolute().name, drawn).encode())
     return path
 
 

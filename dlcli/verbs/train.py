@@ -70,12 +70,15 @@ def print_run(summary: dict[str, Any], stream: TextIO) -> None:
 def run_page(run_dir: Path) -> str:
     """Where the web page of the run is; it tells what is on disk already, so a full disk costs only itself."""
     from dlcli.errors import StorageError
+    from dlcli.report.page import worth_drawing
     from dlcli.report.summary import read_run
     from dlcli.study import study
     from dlcli.verbs.report import write_page
 
     runs = [read_run(run_dir)]
+    drawn = worth_drawing(runs[0]["config"]["pictures"], runs[0]["summary"]["timing"]["training"])
     try:
-        return str(configs.shown(write_page(study(runs), runs, run_dir)))
+        written = str(configs.shown(write_page(study(runs), runs, run_dir, drawn)))
+        return written if drawn else f"{written} (dlcli report --format html draws its pictures)"
     except StorageError as fault:
         return f"not written, {fault.message}"

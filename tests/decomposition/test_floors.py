@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from dlcli.decomposition.certificates import repeated
 from dlcli.decomposition.floors import (
@@ -124,3 +125,13 @@ def test_the_factor_of_overconfident_scores_is_recovered():
     scores = generator.normal(size=(50_000, 3))
     labels = (scores + generator.gumbel(size=scores.shape)).argmax(1)
     assert rescaled_scores(4 * scores, labels).evidence["factor"] == pytest.approx(0.25, rel=0.03)
+
+
+def test_rescaled_scores_are_those_of_a_general_minimizer():
+    generator = np.random.default_rng(2)
+    scores = generator.normal(size=(300, 4)) * [1, 5, 0.1, 2] + [0, 1, -1, 0]
+    labels = generator.integers(4, size=300)
+    reference = minimize(
+        lambda point: cross_entropies(point[0] * scores + point[1:], np.eye(4)[labels]).mean(), np.eye(5)[0], tol=1e-12
+    )
+    assert rescaled_scores(scores, labels).value == pytest.approx(reference.fun, abs=1e-8)
