@@ -92,12 +92,11 @@ def build(config: Config, read: Read | None = None) -> Run:
 def task_section(config: Config) -> Config:
     """The task of the config; `auto` is the one that the model is made for. UsageError where they do not fit."""
     model, task = config["model"]["name"], config["task"]["name"]
-    made_for = {name: entry.meant_for.get("tasks", ()) for name, entry in registry.catalogue("model").items()}
-    fitting = made_for[model]
-    if task == "auto" and fitting:
-        return {"name": fitting[0], **configs.defaults("task", fitting[0])}
-    if task not in fitting and (fitting or any(task in tasks for tasks in made_for.values())):
-        models = [name for name, tasks in made_for.items() if task in tasks]
+    fitting = registry.entry("model", model).meant_for.get("tasks", ())
+    if task == "auto":
+        return {"name": fitting[0], **configs.defaults("task", fitting[0])} if fitting else config["task"]
+    models = [name for name, made in registry.catalogue("model").items() if task in made.meant_for.get("tasks", ())]
+    if task not in fitting and (fitting or models):
         raise UsageError(
             f"model={model} does not fit task={task}",
             f"use model={' or '.join(models)}, or task=auto" if models else f"use task={' or '.join(fitting)}",
@@ -115,7 +114,7 @@ def build_model(config: Config, spec: DataSpec, data: Data) -> nn.Module:
     """The model with its initial weights drawn from torch's default generator."""
     usual: Normalization = registry.build("normalization", normalization_section(config))
     supplied = {"spec": spec, "normalization": registry.build("normalization", config["normalization"], usual=usual)}
-    if "examples" in registry.catalogue("model")[config["model"]["name"]].supplied:  # a copy, so only on demand
+    if "examples" in registry.entry("model", config["model"]["name"]).supplied:  # a copy, so only on demand
         supplied["examples"] = data.train.batch(slice(None)).inputs
     model = registry.build("model", config["model"], **supplied)
     registry.build("initialization", config["initialization"])(model)
@@ -127,7 +126,7 @@ def normalization_section(config: Config) -> Config:
     """The normalization of the config; `auto` is the one that the model is meant for."""
     if config["normalization"]["name"] != "auto":
         return config["normalization"]
-    usual = registry.catalogue("model")[config["model"]["name"]].meant_for.get("normalization", "none")
+    usual = registry.entry("model", config["model"]["name"]).meant_for.get("normalization", "none")
     return {"name": usual, **configs.defaults("normalization", usual)}
 
 
@@ -140,7 +139,7 @@ def read_features(device: torch.device, run_dir: str, spec: DataSpec) -> Callabl
     if not (path / "config.yaml").is_file():
         raise UsageError(f"task.features={run_dir} is not a run directory", "give one that `dlcli train` made")
     config = configs.load_saved(path / "config.yaml")
-    predicts = "tasks" not in registry.catalogue("model")[config["model"]["name"]].meant_for
+    predicts = "tasks" not in registry.entry("model", config["model"]["name"]).meant_for
     if not predicts or config["dataset"]["name"] != spec.name:
         raise UsageError(
             f"task.features needs a classifier of {spec.name}, and {run_dir} is {config['model']['name']} on "
@@ -206,7 +205,7 @@ def on_device(data: Data, device: torch.device) -> Data:
 def class_key(config: Config, task: Task) -> dict[str, str]:
     """Identity of the function class F: architecture, sizes, normalization, shapes. Nothing about how it is trained."""
     model = {name: value for name, value in config["model"].items() if name not in NOT_IN_CLASS}
-    normalized = "normalization" in registry.catalogue("model")[model["name"]].supplied
+    normalized = "normalization" in registry.entry("model", model["name"]).supplied
     content = {
         "model": model,
         "normalization": normalization_section(config) if normalized else None,

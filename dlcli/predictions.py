@@ -47,7 +47,7 @@ def predict(run_dir: Path, config: dict[str, Any], kind: str, path: Path) -> Pre
 
 def refuse_generative(run_dir: Path, config: dict[str, Any]) -> None:
     model = config["model"]["name"]
-    if "tasks" in registry.catalogue("model")[model].meant_for:
+    if "tasks" in registry.entry("model", model).meant_for:
         raise UsageError(
             f"{run_dir} is a {model}, which predicts no targets", f"draw from it with: dlcli sample {run_dir}"
         )

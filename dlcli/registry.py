@@ -145,6 +145,13 @@ def find(group: str, name: str) -> Entry | None:
     return next((entry for entry in [*PLUGINS, *shipped] if (entry.group, entry.name) == (group, name)), None)
 
 
+def entry(group: str, name: str) -> Entry:
+    """The same for a name that is known."""
+    found = find(group, name)
+    assert found is not None, f"unknown {group} {name!r}"
+    return found
+
+
 def load_plugins(modules: Sequence[str]) -> None:
     """Add what plugins register: installed ones, and those that the user named, `my_module` or a path `my_module.py`.
 
@@ -218,6 +225,6 @@ def plugin_configs() -> list[Path]:
 def build(group: str, section: dict[str, Any], **supplied: Any) -> Any:
     """The object that a checked config section describes; `supplied` offers what dlcli knows itself."""
     settings = {key: value for key, value in section.items() if key != "name"}
-    entry = catalogue(group)[section["name"]]
-    importlib.import_module(entry.module)
-    return FACTORIES[group, entry.name](**{name: supplied[name] for name in entry.supplied}, **settings)
+    chosen = entry(group, section["name"])
+    importlib.import_module(chosen.module)
+    return FACTORIES[group, chosen.name](**{name: supplied[name] for name in chosen.supplied}, **settings)

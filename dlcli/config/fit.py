@@ -49,11 +49,11 @@ def sharded(config: dict[str, Any], training: dict[str, Any]) -> Iterator[Proble
     """What asks for weights in one piece, where each rank has a part of them."""
     if training.get("sharded") is not True:
         return
-    rules = registry.catalogue("optimizer")
     rule, model = chosen(config, "optimizer"), chosen(config, "model")
     if rule is not None and not rule.meant_for.get("elementwise"):
         message = f"optimizer={rule.name} looks at many weights at once, and training.sharded leaves each rank a part"
-        fitting = ", ".join(name for name, each in rules.items() if each.meant_for.get("elementwise"))
+        rules = registry.catalogue("optimizer").items()
+        fitting = ", ".join(name for name, each in rules if each.meant_for.get("elementwise"))
         yield Problem(message, f"training.sharded=false, or one of {fitting}")
     if model is not None and model.meant_for.get("tasks"):
         message = f"model={model.name} is no chain of layers, which training.sharded gathers one after the other"
@@ -70,4 +70,4 @@ def sharded(config: dict[str, Any], training: dict[str, Any]) -> Iterator[Proble
 def chosen(config: dict[str, Any], group: str) -> registry.Entry | None:
     """What the config names of a group; None where it names nothing that there is."""
     section = config.get(group)
-    return registry.catalogue(group).get(section.get("name")) if isinstance(section, dict) else None
+    return registry.find(group, section.get("name")) if isinstance(section, dict) else None
