@@ -91,7 +91,9 @@ class Reconstruction(NamedTuple):
         shown = split.batch(slice(ROWS * COLUMNS // 2)).inputs
         mean, _ = model.encode(shown)
         pairs = torch.stack([self.spec.to_source(shown), show(model.decode(mean))], 1).flatten(0, 1)
-        ends, places = mean[: 2 * ROWS].view(-1, 2, 1, model.latents), torch.linspace(0, 1, COLUMNS, device=mean.device)
+        rows = max(1, min(ROWS, len(mean) // 2))
+        ends = mean.repeat(2, 1)[: 2 * rows].view(rows, 2, 1, model.latents)  # a split may have one example
+        places = torch.linspace(0, 1, COLUMNS, device=mean.device)
         between = torch.lerp(ends[:, 0], ends[:, 1], places[:, None]).flatten(0, 1)
         return {
             "samples": grid(show(model.decode(noise.normal(model.latents)))),

@@ -50,6 +50,14 @@ def images():
     return prepare(digits(), "digits", PLAIN)
 
 
+@pytest.mark.parametrize("examples", [1, 2, 3, 90])
+def test_a_split_of_any_size_has_its_pictures(images, examples):
+    task, model = built(images)
+    few = Resident(images.train.inputs[:examples], images.train.targets[:examples], *images.train.parts()[1:])
+    drawn = task.pictures(model, few, FreshNoise(64, CPU))
+    assert set(drawn) == {"samples", "reconstructions", "interpolation"}
+
+
 def test_the_risk_of_an_affine_decoder_is_the_expectation_over_its_latents(images):
     task, model = built(images, depth=0, likelihood="gaussian")
     with torch.no_grad():
