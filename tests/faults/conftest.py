@@ -25,6 +25,7 @@ class Ended(NamedTuple):
     code: int  # minus the signal, if one killed it
     out: str
     err: str
+    peak: int = 0  # kilobytes of memory, of a fork
 
 
 class Process:
@@ -45,13 +46,13 @@ class Process:
             time.sleep(0.002)
 
     def wait(self, seconds: float = 120) -> Ended:
-        code = self.warm.ask({"wait": self.pid, "seconds": seconds})["code"]
-        if code is None:
+        answer = self.warm.ask({"wait": self.pid, "seconds": seconds})
+        if answer is None:
             os.kill(self.pid, signal.SIGKILL)
             self.warm.ask({"wait": self.pid, "seconds": 10})
             raise TimeoutError(f"still running after {seconds} s: {self.out}")
         self.ended = True
-        return Ended(code, self.out, self.err)
+        return Ended(answer["code"], self.out, self.err, answer["peak"])
 
     @property
     def out(self) -> str:
@@ -96,6 +97,7 @@ class Warm:
         file_size=None,
         memory=None,
         open_files=None,
+        cores=None,
         no_sync=False,
         slow_sync=None,
         no_threads=False,
@@ -117,6 +119,7 @@ class Warm:
             "file_size": file_size,
             "memory": memory,
             "open_files": open_files,
+            "cores": cores,
             "no_sync": no_sync,
             "slow_sync": slow_sync,
             "no_threads": no_threads,

@@ -109,6 +109,8 @@ def obey(request):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     if files := request["open_files"]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    if cores := request["cores"]:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     if request["no_threads"]:
         threading.stack_size(1 << 46)  # more than there is to address, so that the system refuses every thread
     if errors := request["clock"]:
@@ -137,12 +139,12 @@ def obey(request):
 
 
 def wait(pid, seconds):
-    """Exit code, or minus the signal; None if it still runs."""
+    """Exit code, or minus the signal, and the kilobytes of memory that it took at most; None if it still runs."""
     until = time.monotonic() + seconds
     while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
+        found, status, usage = os.wait4(pid, os.WNOHANG)
         if found:
-            return os.waitstatus_to_exitcode(status)
+            return {"code": os.waitstatus_to_exitcode(status), "peak": usage.ru_maxrss}
         if time.monotonic() > until:
             return None
         time.sleep(0.002)
@@ -164,7 +166,7 @@ def serve():
     for line in requests:
         request = json.loads(line)
         if "wait" in request:
-            answer = {"code": wait(request["wait"], request["seconds"])}
+            answer = wait(request["wait"], request["seconds"])
         else:
             pid = os.fork()
             if pid == 0:

@@ -378,12 +378,12 @@ def with_folder(path):
 
 
 def swapped(path):
-    shutil.copy(path_of(path.parent, 1) / "model.safetensors", path / "model.safetensors")
+    shutil.copy(checkpoints(path.parent)[1] / "model.safetensors", path / "model.safetensors")
 
 
 def renamed(path):
     shutil.rmtree(path)
-    shutil.copytree(path_of(path.parent, 1), path)
+    shutil.copytree(checkpoints(path.parent)[0], path)
 
 
 def with_pickle(path):
