@@ -47,7 +47,11 @@ def evaluate_splits(run: Run, stopped: Callable[[], bool] = never) -> Evaluated:
 
     again = {}
     for name, split in run.data.splits().items():
-        rows[name] = evaluate(run.model, run.task, split, collect=collect if decide and name == "test" else None)
+        step, known = run.measured.get(name, (None, None))
+        if step == run.state.step:  # the end of the training was an evaluation of the same weights
+            rows[name] = known
+        else:
+            rows[name] = evaluate(run.model, run.task, split, collect=collect if decide and name == "test" else None)
         if run.task.random and not run.task.undefined:
             again[name] = evaluate(run.model, run.task, split, draw=1)
     rows["test"] |= evaluate_afterwards(run.model, run.task, run.data.test) | at_stride_1(run)

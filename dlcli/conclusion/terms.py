@@ -40,7 +40,7 @@ REGULARIZERS = (
 def decompose_metrics(
     run: Run, config: Config, evaluated: Evaluated, ladder: Ladder, pool: Pool, bootstrap: bool
 ) -> dict[str, Decomposition]:
-    bounds = bounds_of_run(run, ladder)
+    bounds = bounds_of_run(run, ladder, config["decompose"]["budget"] != "none")
     noted, sampling = circumstances(run, config), sampling_of(run, "test", bootstrap)
     parts = {}
     for name in decomposed(run.task):
@@ -65,8 +65,11 @@ def decompose_metrics(
     return parts
 
 
-def bounds_of_run(run: Run, ladder: Ladder) -> dict[str, list[Bound]]:
-    """By metric: from the loss, the data and the class, then the rungs of the ladder as they were reached."""
+def bounds_of_run(run: Run, ladder: Ladder, searching: bool) -> dict[str, list[Bound]]:
+    """By metric: from the loss, the data and the class, then the rungs of the ladder as they were reached.
+
+    searching: whether to look for members that cost evaluations.
+    """
     targets, groups = targets_of(run), repeated_inputs(run)
     free_head, found = run.task.head(run.model) is not None, {}
     declared = run.task.architecture(run.model)
@@ -81,7 +84,7 @@ def bounds_of_run(run: Run, ladder: Ladder) -> dict[str, list[Bound]]:
             bounds.append(constant_prediction(targets, metric))
         if name == "loss":
             scaled = (margins(rung, metric, free_head) for rung in ladder.rungs)
-            bounds += [rescaled(run), next(filter(None, scaled), None)]
+            bounds += [rescaled(run) if searching else None, next(filter(None, scaled), None)]
         for rung in ladder.rungs[1:]:
             kind = "certified"
             if name == "loss" and ladder.exact is not None and rung is ladder.exact.rung and ladder.exact.closed:

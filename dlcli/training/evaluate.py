@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -106,13 +105,9 @@ def chunks(split: Split, size: int, chunk: int) -> Iterator[tuple[int, Tensor | 
         yield start, slice(start, stop) if size == len(split) else spread
 
 
-def reduce(task: Task, rows: dict[str, np.ndarray]) -> dict[str, float]:
+def reduce(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The value of every metric over the whole split."""
     return {name: metric.reduce(rows[name]) for name, metric in task.metrics.items()}
-
-
-def risks(model: nn.Module, task: Task, split: Split, **named: Any) -> dict[str, float]:
-    """The value of every metric over the whole split; see `evaluate`."""
-    return reduce(task, evaluate(model, task, split, **named))
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from dlcli.errors import Diverged, Interrupted
 from dlcli.protocols import Data
 from dlcli.training import checkpoint
 from dlcli.training.diagnostics import diagnose
-from dlcli.training.evaluate import Cut, pictures, risks
+from dlcli.training.evaluate import Cut, evaluate, pictures, reduce
 from dlcli.training.ranks import ALONE
 from dlcli.training.run import Run
 from dlcli.training.saving import Flushed, Saver
@@ -186,9 +186,10 @@ def measure(run: Run, journal: Journal, console: Console, stop: Stop) -> bool:
             try:
                 # Where each rank holds a part of the weights, all of them see all examples.
                 ranks = ALONE if run.sharded else run.ranks
-                found = risks(run.model, run.task, split, ranks=ranks, stopped=stop.asked_to_end)
+                rows = evaluate(run.model, run.task, split, ranks=ranks, stopped=stop.asked_to_end)
             except Cut:
                 return False
+            run.measured[name], found = (state.step, rows), reduce(run.task, rows)
             values.update({f"risk/{name}/{metric}": value for metric, value in found.items()})
         shown = pictures(run.model, run.task, splits.get("validation", run.data.train))
     state.evaluated = state.step

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
@@ -16,6 +17,8 @@ from dlcli.settings import Checkpoint, Training
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches
 from dlcli.training.ranks import ALONE, Ranks
+
+Rows = Mapping[str, np.ndarray]  # metric -> (n,) float64
 
 
 class Learner(NamedTuple):
@@ -79,6 +82,7 @@ class Run:
     state: State = field(default_factory=State)
     ranks: Ranks = ALONE  # that train it together
     program: Any = None  # the `program.Choice` that was made for its steps
+    measured: dict[str, tuple[int, Rows]] = field(default_factory=dict)  # last evaluation of a split: at step, its rows
     adaptive: bool = False  # evaluations become rarer where they would take longer than the steps between them
 
     def progress(self) -> Progress:

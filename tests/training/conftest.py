@@ -12,6 +12,7 @@ from dlcli.datasets.resident import Resident
 from dlcli.protocols import Data, DataSpec
 from dlcli.registry import build
 from dlcli.settings import Checkpoint, Training
+from dlcli.training.evaluate import evaluate, reduce
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches, stream
 from dlcli.training.run import Learner, Run
@@ -30,6 +31,10 @@ def images(examples, seed, classes=3, shape=(1, 6, 6)):
     patterns = torch.randn(classes, *shape, generator=torch.Generator().manual_seed(0))
     targets = torch.randint(classes, (examples,), generator=draw)
     return Resident(patterns[targets] + 1.5 * torch.randn(examples, *shape, generator=draw), targets)
+
+
+def risks(model, task, split, **named):
+    return reduce(task, evaluate(model, task, split, **named))
 
 
 def make_run(

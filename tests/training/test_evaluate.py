@@ -10,10 +10,11 @@ from torch import nn
 from dlcli.datasets.resident import Resident
 from dlcli.protocols import DataSpec
 from dlcli.tasks.classification import multiclass
-from dlcli.training.evaluate import evaluate, evaluate_real, risks
+from dlcli.training.evaluate import evaluate, evaluate_real
 from dlcli.training.loop import fit
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
+from tests.training.conftest import risks
 
 SPEC = DataSpec("planted", (6,), classes=("a", "b", "c"))
 

@@ -4,6 +4,7 @@ import math
 import signal
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -149,9 +150,12 @@ def with_validation_risks(run, monkeypatch, values):
     values = iter(values)
 
     def planted(model, task, split, **named):
-        return {"loss": next(values) if split is run.data.validation else 1.0}
+        return {name: np.full(1, next(values) if name == "loss" and judged(split) else 1.0) for name in task.metrics}
 
-    monkeypatch.setattr("dlcli.training.loop.risks", planted)
+    def judged(split):
+        return split is run.data.validation
+
+    monkeypatch.setattr("dlcli.training.loop.evaluate", planted)
 
 
 def test_the_best_on_validation_outlives_retention_and_a_nan_never_replaces_it(

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from dlcli.training.evaluate import risks
 from dlcli.training.polish import Penalty, polish
 from dlcli.training.references import copy_of
 from dlcli.training.refit import refit_head
+from tests.training.conftest import risks
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from dlcli.registry import build
-from dlcli.training.evaluate import risks
 from dlcli.training.loop import fit
 from dlcli.training.references import continue_training, copy_of, recalibrate, witness
 from dlcli.training.signals import Stop
+from tests.training.conftest import risks
 
 REGULARIZED = {
     "model": ("mlp", {"width": 12, "depth": 2, "dropout": 0.4}),

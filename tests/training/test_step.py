@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dlcli.errors import Diverged
-from dlcli.training.evaluate import risks
 from dlcli.training.step import loss_and_gradients, take_step
+from tests.training.conftest import risks
 
 DROPOUT = ("mlp", {"width": 16, "depth": 2, "dropout": 0.5})
 
