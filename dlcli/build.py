@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dlcli import config as configs
 from dlcli import registry
 from dlcli.datasets.prepare import prepare
-from dlcli.errors import CheckpointError, UsageError
+from dlcli.errors import CheckpointError, DataError, UsageError
 from dlcli.optimizers.adam import adam
 from dlcli.optimizers.averaging import Averaging
 from dlcli.protocols import Data, DataSpec, Normalization, Optimizer, Task
@@ -50,6 +50,7 @@ def build(config: Config, read: Read | None = None) -> Run:
     data = (read or read_data)(config["dataset"])
     supplied = {"spec": data.spec, "truth": data.facts["truth"], "read_features": partial(read_features, device)}
     task = registry.build("task", task_section(config), **supplied)
+    refuse_lone_examples(task, data)
     torch.default_generator.manual_seed(stream(config["seed"], "weights"))  # on the CPU, so alike on every device
     whole = torch.device("cpu") if training.sharded and here().size > 1 else device  # it may not fit there in one piece
     model = build_model(config, task.spec, data).to(whole)
@@ -108,6 +109,16 @@ def read_data(section: Config) -> Data:
     preparation = {name: section[name] for name in Preparation._fields}
     source = {name: value for name, value in section.items() if name not in preparation}
     return prepare(registry.build("dataset", source, seed=section["seed"]), section["name"], preparation)
+
+
+def refuse_lone_examples(task: Task, data: Data) -> None:
+    """Where samples are compared, one example has no distance to others."""
+    for name, split in data.splits().items():
+        if task.drawn and len(split) < 2:
+            raise DataError(
+                f"the {name} split of dataset={data.spec.name} has one example; two are compared at least",
+                "use more examples, or a larger share; dataset.validation_fraction=0 does without that split",
+            )
 
 
 def build_model(config: Config, spec: DataSpec, data: Data) -> nn.Module:
