@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import math
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +18,8 @@ from dlcli.datasets.wording import quote
 from dlcli.errors import DataError
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
-GREATEST_MEMBERS = 2_000_000
+GREATEST_MEMBERS = 300_000  # a million take ten seconds to look at, before any is read
+GREATEST_LIST = 32 << 20  # bytes of the list in which a zip names its members
 GREATEST_MEMBER = 256 << 20  # bytes of one file
 GREATEST_RATIO = 100  # unpacked to packed; images and label files stay far below
 END_MARK = 1024  # zero bytes behind the last member of a tar
@@ -76,7 +79,7 @@ def _tar(path: Path, handle: BinaryIO) -> Iterator[tuple[str, bytes]]:
 
 
 def _zip(path: Path, handle: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(handle) as archive:
+    with unzipped(path, handle, GREATEST_LIST) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         total = sum(entry.file_size for entry in entries)
         _check_ratio(path, total, path.stat().st_size)
@@ -86,6 +89,34 @@ def _zip(path: Path, handle: BinaryIO) -> Iterator[tuple[str, bytes]]:
             _check_size(path, entry.filename, entry.file_size)
             with archive.open(entry) as member:  # `archive.read` unpacks all there is, whatever was declared
                 yield entry.filename, member.read(entry.file_size)
+
+
+@contextmanager
+def unzipped(path: Path, handle: BinaryIO, most: int) -> Iterator[zipfile.ZipFile]:
+    """An archive whose list of members takes no more than so many bytes."""
+    listing = Listing(path, handle, most)
+    with zipfile.ZipFile(listing) as archive:
+        listing.most = math.inf
+        yield archive
+
+
+class Listing:
+    """A file that refuses to be read in large pieces: `zipfile` takes the list of members, which it opens with, in one.
+
+    What the end of a zip says of that list is best left to the one who reads it.
+    """
+
+    def __init__(self, path: Path, handle: BinaryIO, most: float):
+        self.path, self.handle, self.most = path, handle, most
+        self.seek, self.tell, self.seekable = handle.seek, handle.tell, handle.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self.most:
+            raise DataError(
+                f"{quote(self.path, 80)} has too many members: their list alone takes {size} bytes",
+                "unpack it yourself, or make several of it",
+            )
+        return self.handle.read(size)
 
 
 def _check_size(path: Path, name: str, size: int) -> None:

@@ -154,11 +154,15 @@ def targets_of(splits: dict[str, Part], name: str, kind: Kind) -> Targets:
     feature = splits["train"].dataset.features[name]
     found = {split: read(part, [name], part.rows)[name] for split, part in splits.items()}
     if not isinstance(feature, ClassLabel) or kind == "regression":
-        return encode_targets(found, kind, lambda split, row: f"{quote(splits[split].path, 60)}, row {row + 1}")
+        return encode_targets(found, kind, lambda split, row: place_of(splits[split], row, name))
     for split, part in found.items():
         if len(bad := np.flatnonzero((part < 0) | (part >= feature.num_classes))):
             raise DataError(
-                f"{quote(splits[split].path, 60)}, row {bad[0] + 1}: class {part[bad[0]]:g}, which has no name",
+                f"{place_of(splits[split], bad[0], name)}: class {part[bad[0]]:g}, which has no name",
                 f"a test without answers is left out by dataset.{split}_split=null",
             )
     return Targets({split: part.astype(np.int64) for split, part in found.items()}, tuple(feature.names), ())
+
+
+def place_of(part: Part, row: int, column: str) -> str:
+    return f"{quote(part.path, 60)}, row {row + 1}, column {quote(column, 30)}"

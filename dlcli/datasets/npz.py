@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dlcli.datasets import targets
-from dlcli.datasets.archives import DAMAGED, FREE_BYTES, GREATEST_RATIO
+from dlcli.datasets.archives import DAMAGED, FREE_BYTES, GREATEST_RATIO, unzipped
 from dlcli.datasets.files import reading, required
 from dlcli.datasets.layout import arrange
 from dlcli.datasets.split_names import SPLITS
@@ -23,6 +23,7 @@ from dlcli.protocols import Examples, Form, Source
 from dlcli.registry import register
 
 GREATEST_ARRAY = 8 << 30  # bytes
+GREATEST_LIST = 1 << 20  # bytes of the names of all arrays
 GREATEST_HEADER = 10_000  # characters; numpy's own limit
 CHUNK = 1 << 20
 INPUTS = ("x", "inputs", "input", "images", "image", "features", "data")
@@ -117,7 +118,7 @@ def members(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The arrays of the file, by name."""
     with reading(path) as handle:
         try:
-            with zipfile.ZipFile(handle) as archive:
+            with unzipped(path, handle, GREATEST_LIST) as archive:
                 return _arrays(archive)
         except (*FAULTS, *OTHER_FAULTS) as fault:
             raise _damaged(path, fault) from fault
@@ -135,7 +136,7 @@ def read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     """The arrays `names`. DataError for damage, objects, and sizes that the file cannot honestly hold."""
     with reading(path) as handle:
         try:
-            with zipfile.ZipFile(handle) as archive:
+            with unzipped(path, handle, GREATEST_LIST) as archive:
                 entries = _arrays(archive)
                 return {name: _read(path, name, archive, entries[name]) for name in dict.fromkeys(names)}
         except (*FAULTS, *OTHER_FAULTS) as fault:

@@ -153,8 +153,11 @@ def ready(inputs: np.ndarray, statistics: Statistics) -> np.ndarray:
             start += len(chunk)
     standardized += 0  # -0.0 becomes 0.0: equal inputs have equal bytes
     if not np.isfinite(standardized.min()) or not np.isfinite(standardized.max()):
+        place = tuple(np.argwhere(~np.isfinite(standardized))[0])
         raise DataError(
-            "standardized inputs leave the range of float32", "use dataset.standardize=none or rescale them"
+            f"the input {inputs[place]:g} in column {', '.join(map(str, place[1:]))} (from 0) leaves the range of "
+            "float32 once it is standardized",
+            "correct it, rescale the column, or use dataset.standardize=none",
         )
     return standardized
 

@@ -205,7 +205,7 @@ def test_a_test_without_answers_is_named_and_can_be_left_out():
         for name, ys in {"train": [0, 1], "test": [-1, -1]}.items()
     }
     library.DatasetDict(parts).save_to_disk("saved")
-    assert "'saved/test', row 1: class -1, which has no name" in refusal("saved")
+    assert "'saved/test', row 1, column 'y': class -1, which has no name" in refusal("saved")
     assert read("saved", test_split=None).test is None
 
 
