@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import test_command_line, test_data, test_security
+from tests.faults import test_command_line, test_data, test_security, test_streamed_data
 from tests.faults.audit import CALLS, Deed, Trace, deeds, offences
 from tests.faults.conftest import Warm
 from tests.faults.runs import COMMON, KINDS
@@ -132,7 +132,7 @@ def test_hostile_configurations(audit, tmp_path, verb):
 @pytest.mark.parametrize("verb", ["train", "data info", "data prepare", "predict"])
 def test_hostile_data(audit, unbroken, tmp_path, verb):
     found = {}
-    for case, (deed, _, _) in test_data.CASES.items():
+    for case, (deed, *_) in {**test_data.CASES, **test_streamed_data.CASES, **test_streamed_data.TEXTS}.items():
         folder = tmp_path / case
         folder.mkdir()
         words = deed(folder)
