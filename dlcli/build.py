@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -19,6 +20,7 @@ from dlcli.datasets.prepare import prepare
 from dlcli.errors import CheckpointError, DataError, UsageError
 from dlcli.optimizers.adam import adam
 from dlcli.optimizers.averaging import Averaging
+from dlcli.optimizers.lbfgs import Lbfgs
 from dlcli.protocols import Data, DataSpec, Normalization, Optimizer, Task
 from dlcli.settings import Checkpoint, Preparation, Training
 from dlcli.training import checkpoint
@@ -225,6 +227,11 @@ def class_key(config: Config, task: Task) -> dict[str, str]:
     }
     digest = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return {"id": f"{model['name']}-{digest[:12]}", "spec_hash": digest}
+
+
+def reference_minimizer() -> Optimizer:
+    """What brings references down on the whole training set, for as many evaluations as it is given."""
+    return Lbfgs(lr=1.0, iterations=sys.maxsize, history=20, tolerance=1e-10, weight_decay=0.0, decay="all")
 
 
 def reference_optimizer() -> Optimizer:

@@ -129,7 +129,7 @@ def quick(
         method = f"training continued {steps} steps, lr to 0, no regularizers"
         yield witness(method, model, task, train)
     if search and evaluations and can_refit(task.head(model), task, train) and not stopped():
-        refit_head(model, task, train, evaluations)
+        refit_head(model, task, train, build.reference_minimizer(), evaluations)
         yield witness(f"{method}; last layer refit (convex, float64)", model, task, train)
 
 
@@ -176,7 +176,7 @@ def own_objective(run: Run, config: Config, price: Work, stopped: Callable[[], b
     ):
         return None
     started, model, loss = time.perf_counter(), copy_of(run.model), run.task.phases[0].loss
-    reached = polish(model, run.task, run.data.train, evaluations, stopped, loss, penalty)
+    reached = polish(model, run.task, run.data.train, build.reference_minimizer(), evaluations, stopped, loss, penalty)
     name = f"minimizer of the run's own objective, L-BFGS in float64, {reached.evaluations} evaluations"
     rung = witness(name, model, run.task, run.data.train)._replace(seconds=time.perf_counter() - started)
     return Objective(rung, reached.before, reached.after, least_objective(run, penalty))

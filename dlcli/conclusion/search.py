@@ -109,7 +109,7 @@ def polished(
     run: Run, model: nn.Module, evaluations: int, method: str, stopped: Callable[[], bool]
 ) -> Iterator[Witness]:
     if evaluations >= FEWEST and not stopped():
-        reached = polish(model, run.task, run.data.train, evaluations, stopped)
+        reached = polish(model, run.task, run.data.train, build.reference_minimizer(), evaluations, stopped)
         name = f"{method}; full-batch L-BFGS in float64, {reached.evaluations} evaluations"
         yield witness(name, model, run.task, run.data.train)
 
@@ -142,6 +142,7 @@ def trained(
     """A member of the class beside the run's, with `changes` of its settings."""
     model, share = fresh(run, config, seed, **changes), STANDARD["narrower"]
     continue_training(model, run, build.reference_optimizer(), int(share / 2 * price.effort / price.step), stopped)
-    if evaluations_for(share, price) >= FEWEST:
-        polish(model, run.task, run.data.train, evaluations_for(share, price), stopped)
+    evaluations = evaluations_for(share, price)
+    if evaluations >= FEWEST:
+        polish(model, run.task, run.data.train, build.reference_minimizer(), evaluations, stopped)
     return Known(dict(model.state_dict()), ", ".join(f"{name} {value}" for name, value in changes.items()))

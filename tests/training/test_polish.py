@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from dlcli.build import reference_minimizer
 from dlcli.training.polish import Penalty, polish
 from dlcli.training.references import copy_of
 from dlcli.training.refit import refit_head
@@ -35,7 +36,15 @@ def minimum(run, rate=0.0):
 
 def test_the_penalized_minimum_is_that_of_scikit_learn(logistic):
     model = copy_of(logistic.model)
-    reached = polish(model, logistic.task, logistic.data.train, 500, never, penalty=Penalty(0.05, matrices=True))
+    reached = polish(
+        model,
+        logistic.task,
+        logistic.data.train,
+        reference_minimizer(),
+        500,
+        never,
+        penalty=Penalty(0.05, matrices=True),
+    )
     assert reached.after < reached.before and reached.evaluations <= 500
     assert risks(model, logistic.task, logistic.data.train)["loss"] == pytest.approx(minimum(logistic, 0.05), abs=1e-5)
 
@@ -43,7 +52,7 @@ def test_the_penalized_minimum_is_that_of_scikit_learn(logistic):
 def test_the_run_is_left_alone_and_the_budget_kept(logistic):
     before = {name: tensor.clone() for name, tensor in logistic.model.state_dict().items()}
     model = copy_of(logistic.model)
-    reached = polish(model, logistic.task, logistic.data.train, 7, never)
+    reached = polish(model, logistic.task, logistic.data.train, reference_minimizer(), 7, never)
     assert reached.evaluations <= 8
     assert all(torch.equal(tensor, before[name]) for name, tensor in logistic.model.state_dict().items())
     assert risks(model, logistic.task, logistic.data.train)["loss"] == pytest.approx(reached.after, abs=1e-6)
@@ -52,14 +61,17 @@ def test_the_run_is_left_alone_and_the_budget_kept(logistic):
 def test_it_ends_when_asked(logistic):
     asked = iter([False, True])
     model = copy_of(logistic.model)
-    assert polish(model, logistic.task, logistic.data.train, 500, lambda: next(asked)).evaluations < 50
+    assert (
+        polish(model, logistic.task, logistic.data.train, reference_minimizer(), 500, lambda: next(asked)).evaluations
+        < 50
+    )
 
 
 def test_a_refit_leaves_the_features_and_finds_the_minimum_over_the_head(make_run):
     run = make_run(model=("mlp", {"width": 3, "depth": 1}))
     model, inputs = copy_of(run.model), run.data.train.batch(slice(None)).inputs
     features = model.body(inputs)
-    refit_head(model, run.task, run.data.train, 1000)
+    refit_head(model, run.task, run.data.train, reference_minimizer(), 1000)
     assert torch.equal(model.body(inputs), features)
     head = nn.Linear(3, 3).double()
     optimizer = torch.optim.LBFGS(head.parameters(), max_iter=2000, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
@@ -78,5 +90,5 @@ def test_a_refit_leaves_the_features_and_finds_the_minimum_over_the_head(make_ru
 def test_every_example_counts_once_in_the_objective(logistic):
     """The mean over chunks of unequal size, weighted: the value at the start is the risk itself."""
     model = copy_of(logistic.model)
-    reached = polish(model, logistic.task, logistic.data.train, 3, never)
+    reached = polish(model, logistic.task, logistic.data.train, reference_minimizer(), 3, never)
     assert reached.before == pytest.approx(risks(logistic.model, logistic.task, logistic.data.train)["loss"], abs=1e-6)
