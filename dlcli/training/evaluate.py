@@ -100,9 +100,10 @@ def chunks(split: Split, size: int, chunk: int) -> Iterator[tuple[int, Tensor | 
     """`size` examples of a split, some at a time: how many were read before, and which are next."""
     for start in range(0, size, chunk):
         stop = min(start + chunk, size)
-        # Evenly spread, because a split may be sorted.
-        spread = torch.arange(start, stop, device=split.device) * len(split) // size
-        yield start, slice(start, stop) if size == len(split) else spread
+        if size == len(split):
+            yield start, slice(start, stop)
+        else:  # evenly spread, because a split may be sorted
+            yield start, torch.arange(start, stop, device=split.device) * len(split) // size
 
 
 def reduce(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, float]:
