@@ -6,15 +6,18 @@ newest checkpoint, because carrying out a job is resuming it.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache, partial
+from multiprocessing.connection import Client
 from pathlib import Path
 from typing import Any
 
 from dlcli.errors import UsageError
 from dlcli.sweeps import Job, Outcome, carry_out
-from dlcli.sweeps.processes import Processes
+from dlcli.sweeps.processes import Forks
 
 
 class Slurm:
@@ -67,9 +70,9 @@ class Requeued:
 
 
 class Ray:
-    """Satisfies `dispatch.Place`. A job has as many cores and GPUs as it asks for, and a process of its own: on cores a
-    fork of a server beside Ray's worker, which has imported torch once for all jobs of that worker, and with GPUs the
-    worker itself, which ends with it.
+    """Satisfies `dispatch.Place`. A job has as many cores and GPUs as it asks for, and a process of its own. With GPUs
+    that is Ray's worker, which ends with it. On cores the worker only waits for a fork of a server that has imported
+    torch once: on the machine of the sweep that of the sweep, elsewhere one beside the worker.
     """
 
     def __init__(self, slots: int, address: str | None, cpus: float, gpus: float):
@@ -79,16 +82,21 @@ class Ray:
         except ImportError:
             raise missing("ray", "ray") from None
         self.slots, self._ray, self._jobs = slots, ray, {}
-        if not ray.is_initialized():
+        forks = None if gpus else Forks()  # its imports go on while Ray starts
+        self._ours = not ray.is_initialized()
+        if self._ours:
             try:
                 ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise UsageError(f"Ray does not answer: {error}"[:200], "see hydra.launcher.address") from error
         asked = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": 0}
-        self._carry_out = ray.remote(**asked, max_calls=1)(carry_out) if gpus else ray.remote(**asked)(in_a_fork)
+        if forks is None:
+            self._start = ray.remote(**asked, max_calls=1)(carry_out).remote
+        else:
+            self._start = partial(ray.remote(**asked)(in_a_fork).remote, forks.address)
 
     def start(self, job: Job) -> Any:
-        started = self._carry_out.remote(job)
+        started = self._start(job)
         self._jobs[started] = job
         return started
 
@@ -107,17 +115,31 @@ class Ray:
         with suppress(self._ray.exceptions.RayError):
             self._ray.cancel(running, force=at_once)  # as Ctrl-C in the worker
 
+    def leave(self) -> None:
+        """Ray takes a second to end, in which the sweep can go on with its tables."""
+        if self._ours:
+            threading.Thread(target=self._ray.shutdown).start()
 
-def in_a_fork(job: Job) -> Outcome:
+
+def in_a_fork(address: str, job: Job) -> Outcome:
     """`carry_out` in a process of its own, which stops where this call is interrupted, or its process ends."""
-    place = Processes(slots=1, imports=["ray"])
-    running = place.start(job)
     try:
-        while not place.wait([running], 1.0):
-            pass
-    except KeyboardInterrupt:  # as Ray cancels
-        place.stop(running, at_once=False)
-    return place.outcome(running)
+        server = Client(address)
+    except OSError:  # this is another machine than that of the sweep
+        server = Client(own_forks().address)
+    with server:
+        server.send(job)
+        try:
+            while not server.poll(1.0):
+                pass
+        except KeyboardInterrupt:  # as Ray cancels
+            server.send("stop")
+        return server.recv()
+
+
+@cache
+def own_forks() -> Forks:
+    return Forks(imports=["ray"])
 
 
 def missing(extra: str, package: str) -> UsageError:

@@ -8,7 +8,8 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,8 @@ class Processes:
         self._context = multiprocessing.get_context("spawn" if gpus else "forkserver")
         if not gpus:
             self._context.set_forkserver_preload([*imports, "dlcli.sweeps.warm"])
+            with environment(ONE_THREAD):
+                forkserver.ensure_running()
 
     def start(self, job: Job) -> Started:
         ours, theirs = self._context.Pipe(duplex=False)
@@ -66,6 +69,37 @@ class Processes:
 
     def stop(self, running: Started, at_once: bool) -> None:
         (running.process.kill if at_once else running.process.terminate)()
+
+
+class Forks:
+    """Jobs of other processes of this machine, at the socket `address`: who sends one is sent its outcome. The job
+    stops with a checkpoint where it is told to, or where nobody waits for it any more.
+    """
+
+    def __init__(self, imports: Sequence[str] = ()):
+        """imports: as for Processes."""
+        self._place = Processes(slots=0, imports=imports)
+        self._alone = threading.Lock()  # `multiprocessing` looks at all children whenever it starts one
+        self._listener = Listener(family="AF_UNIX")  # in a folder of this user alone
+        self.address = self._listener.address
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            threading.Thread(target=self._carry_out, args=(self._listener.accept(),), daemon=True).start()
+
+    def _carry_out(self, asker: Connection) -> None:
+        with asker:
+            job = asker.recv()
+            with self._alone:
+                running = self._place.start(job)
+            if asker in wait([running.process.sentinel, asker]):
+                self._place.stop(running, at_once=False)
+                wait([running.process.sentinel])
+            with self._alone:
+                outcome = self._place.outcome(running)
+            with suppress(OSError):
+                asker.send(outcome)
 
 
 def work(job: Job, answer: Connection) -> None:

@@ -13,4 +13,11 @@ class RayLauncher(ParallelLauncher):
     def place(self, jobs: Sequence[Any]) -> Any:
         from dlcli.sweeps.clusters import Ray
 
-        return Ray(self.slots, self.address, self.cpus, self.gpus)
+        self.cluster = Ray(self.slots, self.address, self.cpus, self.gpus)
+        return self.cluster
+
+    def carry_out(self, jobs: Sequence[Any], total: int) -> Sequence[Any]:
+        outcomes = super().carry_out(jobs, total)
+        if jobs[-1].number == total:
+            self.cluster.leave()
+        return outcomes

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from dlcli import config
+from dlcli.sweeps import Job
+from dlcli.sweeps.clusters import in_a_fork
 from tests.sweeps.faulty import FAULTY
 
 QUICK = ("dataset=digits", "model.width=16", "training.epochs=2", "decompose.budget=none", "training.threads=1")
@@ -38,6 +41,18 @@ def test_a_sweep_with_a_bug_and_a_kill_has_the_results_of_the_serial_one(dlcli, 
     for deed in ("none", "raise", "kill"):
         folder = tmp_path / "swept" / f"initialization.deed={deed}"
         assert json.loads((folder / "summary.json").read_text())["risks"] == alone
+
+
+@pytest.mark.slow
+def test_a_worker_on_another_machine_than_the_sweep_has_forks_of_its_own(dlcli, tmp_path):
+    pytest.importorskip("ray", reason="pip install 'dlcli-train[ray]'")
+    job = Job(1, str(tmp_path / "forked"), config.load_checked(QUICK), ("dlcli",), ())
+    assert in_a_fork(str(tmp_path / "no socket here"), job)[:2] == ("forked", "done")
+    assert dlcli("train", *QUICK, "run_dir=alone").code == 0
+    forked, alone = (
+        json.loads((tmp_path / name / "summary.json").read_text())["risks"] for name in ("forked", "alone")
+    )
+    assert forked == alone
 
 
 @pytest.mark.slow
