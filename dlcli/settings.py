@@ -12,7 +12,7 @@ class Training(NamedTuple):
     steps: Count | None
     batch_size: Count | Literal["auto", "full"]
     device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "tf32", "bf16"]
     compile: bool | Literal["auto"]
     deterministic: bool
     clip_norm: Positive | None

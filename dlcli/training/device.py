@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -11,10 +13,11 @@ import torch
 from dlcli.errors import DeviceError, UsageError
 from dlcli.training.cores import free_cores
 
+FIRST_WITH_TF32 = (8, 0)  # compute capability
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of malloc.h, in bytes
 
 
-def choose(device: Literal["auto", "cpu", "cuda", "mps"], precision: Literal["fp32", "bf16"]) -> torch.device:
+def choose(device: Literal["auto", "cpu", "cuda", "mps"], precision: Literal["fp32", "tf32", "bf16"]) -> torch.device:
     """The device, tried out. Raises UsageError if it is not there or lacks `precision`, DeviceError if it fails."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(kind for kind, there in present.items() if there) if device == "auto" else device
@@ -31,6 +34,10 @@ def choose(device: Literal["auto", "cpu", "cuda", "mps"], precision: Literal["fp
         raise UsageError(
             f"training.precision=bf16 is not supported by this {name} device", "use training.precision=fp32"
         )
+    if precision == "tf32" and (name != "cuda" or torch.cuda.get_device_capability() < FIRST_WITH_TF32):
+        raise UsageError(
+            f"training.precision=tf32 is not supported by this {name} device", "use training.precision=fp32"
+        )
     torch.backends.cudnn.allow_tf32 = False  # fp32 is not TF32, which convolutions take by default: risks would show it
     return chosen
 
@@ -44,6 +51,20 @@ def _has_bfloat16(device: torch.device) -> bool:
     except (RuntimeError, TypeError):
         return False
     return True
+
+
+@contextmanager
+def tf32() -> Iterator[None]:
+    """Products of float32 matrices of numbers cut to 10 bits, summed in float32; all else keeps 23 bits."""
+    products = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [each.allow_tf32 for each in products]
+    for each in products:
+        each.allow_tf32 = True
+    try:
+        yield
+    finally:
+        for each, allowed in zip(products, before, strict=True):
+            each.allow_tf32 = allowed
 
 
 def threads(setting: int | Literal["auto"]) -> int:

@@ -59,7 +59,8 @@ class Stack:
     def step(self) -> dict[int, Exception]:
         buffers = [spoilt_by_a_skip(run) for run in self.runs]
         batch, seeds = self.batch(), self.seeds()
-        losses, norms = self.gradients(batch, seeds)
+        with self.runs[0].products():
+            losses, norms = self.gradients(batch, seeds)
         if self.runs[0].device.type == "cpu" or any(run.training.on_nonfinite == "skip" for run in self.runs):
             losses, norms = losses.tolist(), norms.tolist()
         faults: dict[int, Exception] = {}

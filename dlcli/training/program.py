@@ -77,7 +77,8 @@ def eager_work(run: Run, learner: Learner) -> Work:
     """The operations of the eager step, none of which waits for a number."""
 
     def work(batch: Batch, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        loss, norm = gradients_of(run, learner, batch)
+        with run.products():
+            loss, norm = gradients_of(run, learner, batch)
         learner.optimizer.update(learner.parameters, learner.memory, lr, refuse)
         return loss, norm, learner.parameters.weights.sum()
 
@@ -107,7 +108,12 @@ def compiled_work(run: Run, learner: Learner) -> Work:
 
     # Random numbers are the framework's own, so that the masks of dropout are those of the eager step.
     made = torch.compile(whole, fullgraph=True, dynamic=False, options={"fallback_random": True})
-    return lambda batch, lr: made(*batch, lr)
+
+    def work(batch: Batch, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with run.products():
+            return made(*batch, lr)
+
+    return work
 
 
 def captured_work(run: Run, work: Work, record: Record) -> Work:
@@ -222,6 +228,8 @@ def equip(run: Run, kind: str) -> None:
         raise Unfit(reason)
     plain = run.learners
     try:
+        if kind in (COMPILED, BOTH):
+            torch.compiler.reset()  # it keeps what it made for earlier runs of this process, and refuses a ninth
         for form in (eager_work, partial(work_of, kind=kind)):  # the first tells a rule that does not fit
             run.learners = tuple(each._replace(program=program(run, form(run, each))) for each in plain)
             seconds_of_step(run, 1)

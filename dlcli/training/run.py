@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from dlcli.protocols import AVERAGE, Augmentation, Batch, Data, Optimizer, Phase, Progress, Schedule, Task
 from dlcli.settings import Checkpoint, Training
+from dlcli.training.device import tf32
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches
 from dlcli.training.ranks import ALONE, Ranks
@@ -99,9 +100,14 @@ class Run:
         return self.state.lr_scale * learner.lr(self.progress())
 
     def autocast(self) -> AbstractContextManager[Any]:
-        if self.training.precision == "fp32":
+        """Of a forward pass."""
+        if self.training.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
+
+    def products(self) -> AbstractContextManager[Any]:
+        """Of a forward and a backward pass: how precisely matrices are multiplied."""
+        return tf32() if self.training.precision == "tf32" else nullcontext()
 
     def generator(self, seed: int) -> Generator:
         return Generator(self.device).manual_seed(seed)

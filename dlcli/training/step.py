@@ -102,7 +102,8 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
     makes a difference to that. So it does over several ranks, which end up with the same gradient.
     """
     seed_noise(run.device, noise)
-    return gradients_of(run, learner, batch)
+    with run.products():
+        return gradients_of(run, learner, batch)
 
 
 def gradients_of(run: Run, learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,11 @@ def test_a_device_that_is_not_there_is_a_usage_error(bare, name):
     assert caught.value.hint == "use training.device=cpu, or auto"
 
 
+def test_tf32_is_refused_where_no_gpu_has_it(bare):
+    with pytest.raises(UsageError, match=r"training\.precision=tf32 is not supported by this cpu device"):
+        device.choose("auto", "tf32")
+
+
 def test_single_precision_is_not_rounded_to_ten_bits_in_convolutions(bare, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     device.choose("cpu", "fp32")

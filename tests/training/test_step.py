@@ -131,6 +131,22 @@ def test_a_weight_that_overflows_in_the_update_is_refused_in_the_same_step(make_
 # Precision
 
 
+def test_tf32_is_allowed_in_both_passes_of_a_step_and_nowhere_else(make_run):
+    run, seen = make_run(), []
+    run.training = run.training._replace(precision="tf32")
+    layer = run.model.body[1]
+
+    def look(*_):
+        seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+
+    layer.register_forward_hook(look)
+    layer.weight.register_hook(look)
+    take_step(run)
+    assert seen == [(True, True)] * 2
+    risks(run.model, run.task, run.data.test)
+    assert set(seen[2:]) == {(False, False)}
+
+
 def test_bfloat16_trains_in_half_precision_and_keeps_weights_and_risks_in_single(make_run):
     single, half = make_run(), make_run(precision="bf16")
     kinds = set()
