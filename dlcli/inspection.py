@@ -71,7 +71,18 @@ def inspect(data: Data) -> dict[str, Any]:
             found["inputs"] = inputs.summary()
             columns = columns or list(described(data, features))
         splits[name] = found
-    kept = ("name", "origin", "shape", "duplicates", "label_noise", "notes", "truth", "vocabulary", "context")
+    kept = (
+        "name",
+        "origin",
+        "shape",
+        "duplicates",
+        "label_noise",
+        "notes",
+        "warnings",
+        "truth",
+        "vocabulary",
+        "context",
+    )
     return {
         **{name: facts[name] for name in kept if facts.get(name)},
         "classes": list(spec.classes),

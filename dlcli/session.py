@@ -139,15 +139,14 @@ def carry_out(
         if seconds > SLOW:
             warn(f"saving {path.name} took {seconds:.0f} s: the disk is slow")
 
-    def warn(text: str) -> None:
-        display.say(f"warning: {text}")
-        display.event("warning", text=text)
-
+    warn = partial(warning, display)
     followers = Followers(directory.path, config, warn)
     with accounted(directory, run), followers, Tracker(directory.path, step) as tracker:
         for line in headline(run, directory.path):
             display.say(line)
         display.event("started" if step is None else "resumed", **position(run, directory.path))
+        for oddity in run.data.facts["warnings"] if step is None else ():
+            warn(oddity)
         display.start(run.steps, run.state.step)
         try:
             work = partial(course, run, directory.checkpoints, identity, tracker, display, stop, acknowledge)
@@ -169,6 +168,11 @@ def carry_out(
     risks = {split: {name: risk["value"] for name, risk in found.items()} for split, found in summary["risks"].items()}
     display.event("finished", **position(run, directory.path), risks=risks)
     return summary
+
+
+def warning(display: Display, text: str) -> None:
+    display.say(f"warning: {text}")
+    display.event("warning", text=text)
 
 
 def position(run: Run, run_dir: Path) -> dict[str, Any]:
@@ -204,12 +208,7 @@ def identify(run: Run, config: Config, directory: RunDirectory) -> dict[str, Any
 def restore(run: Run, config: Config, directory: RunDirectory, display: Display) -> int | None:
     """Put the newest good checkpoint into `run`; its step, or None where there is none yet."""
     noted = read_environment(directory.path)
-    expected = checkpoint.expect(run.tensors())
-
-    def report(damage: str) -> None:
-        display.say(f"warning: {damage}")
-        display.event("warning", text=damage)
-
+    expected, report = checkpoint.expect(run.tensors()), partial(warning, display)
     loaded = checkpoint.load_newest(directory.checkpoints, expected, report, noted.get("run_id"))
     for difference in differences(noted, facts(run)):
         report(f"{difference}: the resumed run may differ in its last bits")

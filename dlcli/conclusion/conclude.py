@@ -116,7 +116,8 @@ def keep_witnesses(directory: RunDirectory, ladder: list[Witness], parts: dict[s
 
 
 def warnings(run: Run, pool: Pool) -> list[dict[str, str]]:
-    found = [{"code": "data", "text": note} for note in run.data.facts["notes"]]
+    facts = run.data.facts
+    found = [{"code": "data", "text": text} for text in (*facts["notes"], *facts["warnings"])]
     state = run.state
     if state.skipped:
         found.append(

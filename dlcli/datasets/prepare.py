@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dlcli.datasets.checks import check
 from dlcli.datasets.cuts import binarize, cut, redraw_labels, subset
+from dlcli.datasets.oddities import oddities
 from dlcli.datasets.on_disk import OnDisk
-from dlcli.datasets.resident import Resident, Statistics, extremes, fit, fit_targets, read_through, resident
+from dlcli.datasets.resident import Resident, Statistics, fit, fit_targets, read_through, resident
 from dlcli.datasets.streamed import Streamed, streamed
 from dlcli.datasets.tokens import prepare_tokens
 from dlcli.errors import UsageError
 from dlcli.protocols import Data, DataSpec, Examples, Source
 
 LISTED_STATISTICS = 100  # more would bury the other facts
-LISTED = 5
 GIVEN = "as the source gives it"
 
 
@@ -71,6 +70,7 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         target_mean=tuple(targets.mean.tolist()),
         target_scale=targets.scale.item(),
     )
+    repeated = duplicates(readings["train"].inputs, readings["test"].inputs)
     facts = {
         "name": name,
         "origin": source.origin,
@@ -81,7 +81,7 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         "classes": list(spec.classes),
         "class_counts": class_counts(splits, classes),
         **{f"{split}_sha256": reading.sha256 for split, reading in readings.items()},
-        "duplicates": duplicates(readings["train"].inputs, readings["test"].inputs),
+        "duplicates": repeated,
         "label_noise": noise,
         "levels": spec.levels,
         "train_fraction": preparation["train_fraction"],
@@ -90,7 +90,8 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         "validation_cut_from_train": validation_is_cut,
         "standardize": standardization(preparation["standardize"], statistics),
         "standardize_targets": unit,
-        "notes": [*source.notes, *notes(train, source.classes)],
+        "notes": list(source.notes),
+        "warnings": oddities(train, source.classes, source.form, repeated["train"]),
         "truth": truth,
     }
     form = source.form._replace(binary=seed if preparation["binarize"] else None)
@@ -168,23 +169,3 @@ def standardization(mode: str, statistics: Statistics) -> dict[str, Any]:
     listed = len(statistics.mean) <= LISTED_STATISTICS
     numbers = {name: part.tolist() for name, part in statistics._asdict().items()} if listed else {}
     return {"mode": mode, "fitted_on": "train", **numbers}
-
-
-def notes(train: Examples, classes: tuple[str, ...]) -> list[str]:
-    """What is odd about the training examples, but no error."""
-    found = []
-    if train.inputs.ndim == 2:
-        least, greatest = extremes(train.inputs, (0,))
-        constant = np.flatnonzero(least == greatest)
-        if len(constant):
-            found.append(f"of {train.inputs.shape[1]} features, constant in train (from 0): {some(constant)}")
-    if classes:
-        absent = np.flatnonzero(np.bincount(train.targets, minlength=len(classes)) == 0)
-        if len(absent):
-            found.append(f"of {len(classes)} classes, without a training example: {some([classes[i] for i in absent])}")
-    return found
-
-
-def some(items: Sequence[object]) -> str:
-    more = len(items) - LISTED
-    return ", ".join(map(str, items[:LISTED])) + (f" and {more} more" if more > 0 else "")

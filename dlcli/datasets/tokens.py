@@ -56,6 +56,7 @@ def prepare_tokens(source: Source, name: str, preparation: dict[str, Any]) -> Da
         "standardize": {"mode": "none"},
         "standardize_targets": {},
         "notes": list(source.notes),
+        "warnings": [],
         "truth": dict(source.truth),
     }
     return Data(spec, splits["train"], splits.get("validation"), splits["test"], facts)

@@ -89,6 +89,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield row("known", ", ".join(f"{key} {value:.4g}" for key, value in truth.items() if type(value) is float))
     for note in found.get("notes", ()):
         yield row("note", note)
+    for warning in found.get("warnings", ()):
+        yield row("warning", warning)
 
 
 def row(head: str, text: str) -> str:

@@ -193,18 +193,13 @@ def test_a_small_spread_around_a_large_mean_survives():
     assert len(found.unique()) == 160 and abs(found.double().std(correction=0) - 1) < 1e-6
 
 
-def test_a_constant_feature_becomes_0_and_a_note():
+def test_a_constant_feature_becomes_0_and_a_warning():
     inputs = table().inputs
     inputs[:, 1] = 0.1
     data = prepared(Examples(inputs, table().targets), standardize="feature")
     assert everything(data.train).inputs[:, 1].abs().max() < 1e-6
     assert data.facts["standardize"]["scale"][1] == 1.0
-    assert data.facts["notes"] == ["of 3 features, constant in train (from 0): 1"]
-
-
-def test_a_class_without_training_examples_is_a_note():
-    train = Examples(table().inputs, table().targets % 2)
-    assert "of 3 classes, without a training example: c" in prepared(train, table()).facts["notes"]
+    assert data.facts["warnings"] == ["of 3 features, constant in train: 1 (from 0)"]
 
 
 @pytest.mark.parametrize("standardize", ["none", "all", "feature"])
@@ -271,7 +266,7 @@ def test_targets_of_a_regression_are_in_deviations_of_the_training_targets():
     assert plain.facts["truth"]["bayes_loss"] == 7.0 and plain.facts["standardize_targets"] == {}
 
 
-def test_constant_targets_become_0():
+def test_constant_targets_become_0_and_a_warning():
     data = prepared(Examples(table().inputs, np.full(200, 5.0)), classes=(), standardize_targets=True)
     assert everything(data.train).targets.abs().max() == 0
 

@@ -163,11 +163,19 @@ def test_a_model_and_data_of_another_kind(warm, dataset, model):
         assert "step" not in ended.out
 
 
-def test_a_constant_column_is_a_warning(warm, tmp_path):
-    words = csv("a,b,c,y\n" + "".join(f"{n % 7},{n * n % 11},5,{n % 2}\n" for n in range(60)))[0](tmp_path)
-    assert warm.run("train", *words, "training.epochs=2", "run_dir=r", cwd=tmp_path).code == 0
-    warnings = json.loads((tmp_path / "r" / "summary.json").read_text())["warnings"]
-    assert any("constant" in warning["text"] and "c" in warning["text"] for warning in warnings)
+def test_constant_columns_and_copies_are_a_warning_before_the_first_step(warm, tmp_path):
+    """And copies where few values make them likely are none."""
+    rows = [f"{n * 0.37},{n % 11 * 0.1 + n},5,{n % 2}\n" for n in range(60)]
+    words = csv("a,b,c,y\n" + "".join(rows + rows[:20]))[0](tmp_path)
+    ended = warm.run("train", *words, "training.epochs=2", "run_dir=r", cwd=tmp_path)
+    assert ended.code == 0 and not ended.err
+    before, _, after = ended.out.partition("epoch 1")
+    assert "warning: of 3 features, constant in train: 'c'\n" in before and "training examples are copies" in before
+    told = [warning["text"] for warning in json.loads((tmp_path / "r" / "summary.json").read_text())["warnings"]]
+    assert any("constant" in text for text in told) and any("copies" in text for text in told) and "'c'" in after
+    events = warm.run("train", *words, "training.epochs=1", "--log", "json", cwd=tmp_path).out
+    assert sum(json.loads(line)["event"] == "warning" for line in events.splitlines()) == 2
+    assert "copies" not in warm.run("train", "dataset=parity", "dataset.length=8", "training.steps=1").out
 
 
 def test_data_that_changed_are_not_gone_on_with(warm, tmp_path):
