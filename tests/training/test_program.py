@@ -118,6 +118,18 @@ def test_a_compiled_step_is_the_eager_one(make_run, rule):
 
 @pytest.mark.slow
 @COMPILER
+@pytest.mark.parametrize("rule", ["adam", "momentum"])
+def test_a_compiled_step_in_bfloat16_is_no_further_from_float32_than_the_eager_one(make_run, rule):
+    compiled = build(make_run, rule, compile=True, precision="bf16")
+    program.prepare(compiled)
+    assert compiled.program.kind == COMPILED
+    single, half = steps(build(make_run, rule)), steps(build(make_run, rule, precision="bf16"))
+    eager, other = (torch.linalg.vector_norm(weights(run) - weights(single)) for run in (half, steps(compiled)))
+    assert 0 < other < 1.5 * eager
+
+
+@pytest.mark.slow
+@COMPILER
 def test_a_compiled_run_resumes_to_the_bit(make_run):
     def prepared():
         run = build(make_run, compile=True)
