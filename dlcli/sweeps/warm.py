@@ -2,8 +2,6 @@
 
 import gc
 
-import matplotlib.backends.backend_agg
-import matplotlib.figure  # noqa: F401
 import sklearn.datasets  # noqa: F401  the small data sets
 from PIL import Image
 
