@@ -2,7 +2,6 @@
 
 import gc
 
-import sklearn.datasets  # noqa: F401  the small data sets
 from PIL import Image
 
 from dlcli import (
