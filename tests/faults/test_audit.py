@@ -21,6 +21,7 @@ from tests.faults.runs import COMMON, KINDS
 KIND = test_security.KIND
 WORDS = ["train", *KINDS[KIND], *COMMON]
 PROGRAMS = [path for name in ("git", "uname", "fc-list") if (path := shutil.which(name))]
+PROGRAMS.append("/sbin/ldconfig")  # by which Python finds a library that `datasets` asks for
 READERS = (["verify"], ["eval"], ["resume"], ["decompose"], ["report"], ["report", "--format", "html"],
            ["diff", "run"], ["runs"], ["sample"], ["export", "--output", "run/exported.pt"])  # fmt: skip
 
@@ -135,7 +136,10 @@ def test_hostile_data(audit, unbroken, tmp_path, verb):
     for case, (deed, *_) in {**test_data.CASES, **test_streamed_data.CASES, **test_streamed_data.TEXTS}.items():
         folder = tmp_path / case
         folder.mkdir()
-        words = deed(folder)
+        try:
+            words = deed(folder)
+        except pytest.skip.Exception:  # what it needs is not here
+            continue
         name, run = words[0].partition("=")[2], folder / "run"
         if verb == "predict":
             shutil.copytree(unbroken(KIND)[0], run)
