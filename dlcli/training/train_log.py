@@ -15,6 +15,8 @@ LOGGER = "dlcli"
 
 def escaped(text: str) -> str:
     """`text` with control, invisible and direction-changing characters spelled out."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
