@@ -18,6 +18,8 @@ KINDS = {
     "full batch": ["dataset=iris", "model=mlp", "model.width=8", "optimizer=lbfgs", "training.steps=20"],
     "augmentation and sharpness": ["dataset=digits", "model=cnn", "augmentation=standard", "optimizer=sam",
                                    "training.epochs=2"],
+    "running average": ["dataset=digits", "model=mlp", "model.width=16", "training.average=0.9", "optimizer=muon",
+                        "training.precision=bf16", "training.epochs=2"],
     "plateau of a regression": ["dataset=diabetes", "model=mlp", "schedule=plateau", "optimizer=momentum",
                                 "training.epochs=6"],
 }  # fmt: skip

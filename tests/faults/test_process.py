@@ -1,4 +1,4 @@
-"""Groups D to F of the catalogue: signals in every phase, neighbours, memory, bugs, surroundings, divergence, logs."""
+"""Groups D and F of the catalogue: signals in every phase, neighbours, memory, bugs, surroundings, logs."""
 
 from __future__ import annotations
 
@@ -227,37 +227,6 @@ def test_a_bug_is_kept_with_its_traceback(warm, expected, tmp_path):
     told(ended, 1, "internal error: AssertionError: injected", "train.log")
     assert "Traceback" in (folder / "train.log").read_text()
     check_resumed(warm, folder, expected)
-
-
-# Divergence
-
-DIVERGING = ["optimizer=sgd", "optimizer.lr=1e30", "normalization=none", "schedule=constant"]
-
-
-@pytest.mark.parametrize("policy", ["stop", "skip", "rollback"])
-def test_divergence(warm, tmp_path, policy):
-    folder = tmp_path / "run"
-    ended = warm.run(*WORDS, *DIVERGING, f"training.on_nonfinite={policy}", f"run_dir={folder}")
-    told(ended._replace(err="\n".join(ended.err.splitlines())), 5, "phase 'train'", "step", "checkpoint")
-    assert read(folder / "status.json")["state"] == "failed"
-    assert "NaN" not in (folder / "metrics.jsonl").read_text()
-    assert ended.out.count("back to step") == (3 if policy == "rollback" else 0)
-
-
-def test_a_rollback_that_helps(warm, tmp_path):
-    """Halving a rate that only just diverges is enough; the summary tells, and a kill changes nothing."""
-    words = ["train", "dataset=diabetes", "model=linear", "optimizer=gd", "optimizer.lr=0.4", "schedule=constant",
-             "training.steps=1000", "training.on_nonfinite=rollback", "decompose.budget=none", "checkpoint.unit=steps",
-             "checkpoint.every=300"]  # fmt: skip
-    ended = warm.run(*words, f"run_dir={tmp_path / 'run'}")
-    assert ended.code == 0, ended
-    warnings = read(tmp_path / "run" / "summary.json")["warnings"]
-    assert any(warning["code"] == "rollbacks" for warning in warnings)
-    killed = warm.start(*words, f"run_dir={tmp_path / 'killed'}")
-    killed.wait_for("back to step")
-    killed.send(signal.SIGKILL)
-    killed.wait()
-    check_resumed(warm, tmp_path / "killed", outcome(tmp_path / "run"))
 
 
 # Logs
