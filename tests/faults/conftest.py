@@ -98,6 +98,8 @@ class Warm:
         memory=None,
         open_files=None,
         cores=None,
+        umask=None,
+        bound_by_modes=False,
         no_sync=False,
         slow_sync=None,
         no_threads=False,
@@ -120,6 +122,8 @@ class Warm:
             "memory": memory,
             "open_files": open_files,
             "cores": cores,
+            "umask": umask,
+            "bound_by_modes": bound_by_modes,
             "no_sync": no_sync,
             "slow_sync": slow_sync,
             "no_threads": no_threads,
@@ -133,10 +137,10 @@ class Warm:
 
 
 @contextmanager
-def small_disk(folder, kilobytes):
-    """A file system of that size, in memory."""
+def small_disk(folder, kilobytes, files=0):
+    """A file system of that size, in memory, for so many files; 0: any number."""
     folder.mkdir()
-    size = f"size={kilobytes}k"
+    size = f"size={kilobytes}k,nr_inodes={files}"
     if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "dlcli", folder], capture_output=True).returncode:
         pytest.skip("mounting a file system is not allowed here")
     try:

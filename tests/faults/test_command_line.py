@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-
 import pytest
 
 from tests.faults.told import told
@@ -122,18 +120,22 @@ def test_a_wrong_command_line(warm, case):
     assert untouched(process.room), list(process.room.iterdir())
 
 
+@pytest.fixture(scope="module")
+def usual(warm):
+    """Kilobytes that a right file takes."""
+    return warm.run("config", "--check").peak
+
+
 @pytest.mark.parametrize("case", FILES)
-def test_a_wrong_file(warm, tmp_path, case):
+def test_a_wrong_file(warm, tmp_path, usual, case):
     content, fragment = FILES[case]
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "config.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    process = warm.start("train", cwd=tmp_path, env=SECRET)
-    ended = process.wait(20)
+    ended = warm.run("train", cwd=tmp_path, env=SECRET)
     told(ended, 2, fragment)
     assert SECRET["DLCLI_SECRET"] not in ended.out + ended.err
     assert untouched(tmp_path), list(tmp_path.iterdir())
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss - before < 300_000
+    assert ended.peak - usual < 300_000
 
 
 def test_a_folder_as_a_file(warm, tmp_path):

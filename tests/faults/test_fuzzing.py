@@ -6,12 +6,17 @@ DLCLI_FUZZ is the number of mutants of each format, DLCLI_SEED the seed. A failu
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
+import shutil
 import struct
 import tarfile
+import tempfile
 import zipfile
 from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,16 +116,43 @@ def read_words(content, folder):
     overrides.parse([content.decode(errors="replace")])
 
 
+def saved(folder, step=2):
+    tensors = {"model": {"weight": torch.arange(6.0).reshape(2, 3)}}
+    return checkpoint.save(folder, checkpoint.snapshot(step, tensors, {"step": step}), {"run": "a"})
+
+
 def read_checkpoint(name):
-    """Put the content in the place of one file of a checkpoint."""
+    """Put the content in the place of one file of a checkpoint. Where that is refused, the older one is used."""
 
     def read(content, folder):
-        tensors = {"model": {"weight": torch.arange(6.0).reshape(2, 3)}}
-        path = checkpoint.save(folder, checkpoint.snapshot(1, tensors, {"step": 1}), {"run": "a"})
-        (path / name).write_bytes(content or (path / name).read_bytes()[:-1])
-        checkpoint.load(path)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        (folder / "checkpoints").mkdir()
+        saved(folder / "checkpoints", 1)
+        path = saved(folder / "checkpoints")
+        (path / name).write_bytes(content)
+        try:
+            checkpoint.load(path)
+        except checkpoint.Damaged:
+            assert checkpoint.load_newest(folder / "checkpoints", None, lambda line: None).step == 1
+            raise
 
     return read
+
+
+def manifest_document():
+    with tempfile.TemporaryDirectory() as folder:
+        return (saved(Path(folder)) / "manifest.json").read_bytes()
+
+
+def read_forged(content, folder):
+    """A manifest whose own sum is right, whatever else it says."""
+    with suppress(ValueError, RecursionError):
+        body = json.loads(content)
+        if isinstance(body, dict):
+            body.pop("digest", None)
+            digest = sha256(strict_json.dump(body)).hexdigest()
+            content = strict_json.dump(body | {"digest": digest})
+    read_checkpoint("manifest.json")(content, folder)
 
 
 def read_json(content, folder):
@@ -151,16 +183,14 @@ FORMATS = {
     "idx": (idx, read_idx),
     "yaml": (lambda: (packaged() / "config.yaml").read_bytes(), read_yaml),
     "override": (lambda: b"training={steps: 9, lr: [0.1, 1e-4]}", read_words),
-    "manifest": (lambda: b'{"digest":"0","files":{},"format":"dlcli checkpoint"}', read_checkpoint("manifest.json")),
+    "manifest": (manifest_document, read_checkpoint("manifest.json")),
+    "forged manifest": (manifest_document, read_forged),
     "weights": (tensors, read_checkpoint("model.safetensors")),
-    "state": (lambda: b'{"step":1}x', read_checkpoint("state.json")),
+    "state": (lambda: b'{"step":2}', read_checkpoint("state.json")),
     "json": (lambda: b'{"a":[1,2.5,null,true],"b":{"c":"d"}}', read_json),
     "safetensors": (tensors, read_tensors),
     "events": (lambda: struct.pack("<QI", 3, 0) + b"abc" + bytes(4), read_events),
 }
-
-
-MADE_UP = ("manifest", "state")  # no valid files: those have checksums, and are damaged in test_security
 
 
 def mutant(content, generator):
@@ -188,8 +218,7 @@ def mutant(content, generator):
 def test_a_mutant_is_read_or_refused(name, tmp_path):
     build, read = FORMATS[name]
     content, generator = build(), random.Random(f"{name} {SEED}")
-    if name not in MADE_UP:
-        read(content, tmp_path)
+    read(content, tmp_path)
     for number in range(MUTANTS):
         folder, changed = tmp_path / str(number), mutant(content, generator)
         folder.mkdir()

@@ -141,6 +141,13 @@ def test_odd_surroundings(warm, expected, tmp_path, environment):
     assert not differences(outcome(tmp_path / "run"), expected)
 
 
+@pytest.mark.parametrize("mask", [0o077, 0o000, 0o022], ids=oct)
+def test_files_are_as_private_as_the_mask_makes_them(warm, tmp_path, mask):
+    assert warm.run(*WORDS, f"run_dir={tmp_path / 'run'}", umask=mask).code == 0
+    for path in [tmp_path / "run", *(tmp_path / "run").rglob("*")]:
+        assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~mask, path
+
+
 @pytest.mark.faults
 def test_a_deleted_working_directory(cold, tmp_path):
     (tmp_path / "here").mkdir()

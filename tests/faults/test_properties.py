@@ -5,6 +5,7 @@ beside their readers."""
 from __future__ import annotations
 
 import struct
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from hypothesis.extra import numpy as arrays
 from dlcli.config import overrides
 from dlcli.datasets.idx import parse
 from dlcli.datasets.vocabularies import chunks
-from dlcli.errors import DataError, UsageError
-from dlcli.training import manifest, tensor_file
+from dlcli.errors import CheckpointError, DataError, UsageError
+from dlcli.training import checkpoint, manifest, strict_json, tensor_file
 from dlcli.training.events import Event, healed, record, records
 from dlcli.training.manifest import File, Manifest
 
@@ -114,6 +115,45 @@ def test_a_manifest_is_read_as_it_was_written_or_refused(tmp_path_factory, writt
     for other in (bytes(changed), document[:place], document + b" "):
         with pytest.raises(manifest.CheckpointError):
             manifest.read(folder_of(room, written, other))
+
+
+def replaced(value, path, other):
+    """A copy of nested dicts and lists with something else at one place."""
+    if not path:
+        return other
+    found = value.copy()
+    found[path[0]] = replaced(found[path[0]], path[1:], other)
+    return found
+
+
+def paths_in(value, here=()):
+    yield here
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from paths_in(value[key], (*here, key))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data(), JSON)
+def test_a_manifest_that_says_something_else_is_refused_or_means_the_same_files(tmp_path_factory, data, other):
+    """Its own sum is right: only what it says can betray it. What it refuses, the older checkpoint stands in for."""
+    folder = tmp_path_factory.mktemp("forged")
+    for step in (1, 2):
+        weight = {"model": {"weight": torch.arange(6.0).reshape(2, 3)}, "optimizer": {"mean": torch.ones(2)}}
+        path = checkpoint.save(folder, checkpoint.snapshot(step, weight, {"step": step}), {"run": "a"})
+    body = strict_json.parse((path / "manifest.json").read_bytes())
+    del body["digest"]
+    place = data.draw(st.sampled_from([path for path in paths_in(body) if path]))
+    body = replaced(body, place, other)
+    body = body | {"digest": sha256(strict_json.dump(body)).hexdigest()}
+    (path / "manifest.json").write_bytes(strict_json.dump(body))
+    try:
+        found = checkpoint.load(path)
+    except CheckpointError as refusal:
+        assert len(refusal.message) <= 200 and refusal.message.isprintable() and refusal.hint
+    else:
+        assert torch.equal(found.tensors["model"]["weight"], weight["model"]["weight"]) and found.step == 2
+    if place != ("version",):  # one of a newer dlcli is not passed over
+        assert checkpoint.load_newest(folder, None, lambda line: None).step in (1, 2)
 
 
 @given(arrays.arrays(np.uint8, arrays.array_shapes(max_dims=4, max_side=5)), st.data())

@@ -180,21 +180,53 @@ def test_ranks_with_parts_of_weights_and_of_batches_need_equal_ones(start, tmp_p
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path, victim):
-    run = tmp_path / "run"
-    words = [*PLAIN, *COMMON, "training.epochs=100000", "training.evaluate_every=1000", "training.devices=2"]
-    process = cold("train", *words, f"run_dir={run}", start_new_session=True)
-    until = time.monotonic() + 120
-    while not (run / "checkpoints" / "step-000000004").exists():
-        assert process.poll() is None and time.monotonic() < until, process.communicate()
-        time.sleep(0.05)
-    ranks = children(process.pid)
-    assert len(ranks) == 2
+    process, ranks = launched(cold, tmp_path / "run")
     os.kill(ranks[victim], signal.SIGKILL)
     killed = time.monotonic()
     out, err = process.communicate(timeout=60)
     told(Ended(process.returncode, out, err), 10, f"rank {victim} died (signal 9)")
     assert time.monotonic() - killed < 10
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
+
+
+def launched(cold, run, *words):
+    """A run on two ranks that has saved, and its ranks."""
+    lasting = ["training.epochs=100000", "training.evaluate_every=1000", "training.devices=2"]
+    process = cold("train", *PLAIN, *COMMON, *lasting, *words, f"run_dir={run}", start_new_session=True)
+    until = time.monotonic() + 120
+    while not (run / "checkpoints" / "step-000000004").exists():
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.05)
+    ranks = children(process.pid)
+    assert len(ranks) == 2
+    return process, ranks
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_stalls_ends_the_run_within_its_time(cold, tmp_path, victim):
+    process, ranks = launched(cold, tmp_path / "run", "training.rank_timeout=3")
+    os.kill(ranks[victim], signal.SIGSTOP)
+    stalled = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    told(Ended(process.returncode, out, err), 10, f"rank {victim} did not answer any more")
+    assert time.monotonic() - stalled < 3 + 40, "torch's launcher leaves a process that does not end thirty seconds"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
+
+
+@pytest.mark.faults
+def test_ranks_end_with_the_process_that_has_started_them(cold, tmp_path):
+    process, ranks = launched(cold, tmp_path / "run")
+    process.kill()
+    process.communicate()
+    killed = time.monotonic()
+    while any(Path(f"/proc/{pid}").exists() and running(pid) for pid in ranks):
+        assert time.monotonic() - killed < 5
+        time.sleep(0.05)
+
+
+def running(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.slow

@@ -131,6 +131,40 @@ def test_a_read_only_disk_is_refused_before_training(warm, tmp_path):
         told(warm.run(*WORDS, f"output_root={disk}"), 6, "Read-only")
 
 
+@pytest.mark.short("8")
+@pytest.mark.parametrize("files", [3, 8, 13, 20, 26])
+def test_a_disk_that_takes_no_more_files(warm, expected, tmp_path, files):
+    with small_disk(tmp_path / "disk", 8000, files) as disk:
+        told(warm.run(*WORDS, f"run_dir={disk / 'run'}"), 6, "No space left on device")
+        assert newest_good(disk / "run") >= acknowledged(disk / "run")
+        subprocess.run(["mount", "-o", "remount,nr_inodes=0", disk], check=True)
+        if (disk / "run" / "config.yaml").is_file():
+            check_resumed(warm, disk / "run", expected)
+
+
+@pytest.mark.parametrize("protected", ["permission", "attribute"])
+def test_a_protected_directory_is_refused_before_training(warm, unbroken, tmp_path, protected):
+    """A new run in it, and a run that is in it already."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copytree(unbroken(KIND)[0], folder / "run")
+    (folder / "run" / "summary.json").unlink()
+    for path in (folder, folder / "run", folder / "run" / "checkpoints"):
+        path.chmod(0o555)
+    if protected == "attribute" and subprocess.run(["chattr", "-R", "+i", folder], capture_output=True).returncode:
+        pytest.skip("no file can be made immutable here")
+    try:
+        for words in ([*WORDS, f"run_dir={folder / 'new'}"], ["resume", folder / "run"]):
+            ended = warm.run(*words, bound_by_modes=True)
+            told(ended, 6, str(folder)[:60])
+            assert "epoch" not in ended.out
+    finally:
+        if protected == "attribute":
+            subprocess.run(["chattr", "-R", "-i", folder], check=True)
+        for path in (folder, folder / "run", folder / "run" / "checkpoints"):
+            path.chmod(0o755)
+
+
 def test_a_deleted_directory(warm, tmp_path):
     folder = tmp_path / "run"
     process = warm.start(*WORDS, "training.epochs=200", f"run_dir={folder}")

@@ -3,6 +3,7 @@ meet. Run as a program: one JSON request per line of stdin, one JSON answer per 
 """
 
 import builtins
+import ctypes
 import datetime
 import errno
 import gc
@@ -90,6 +91,15 @@ def disturb_clock(errors):
     time.time = lambda: wall() + next(wrong)
 
 
+def be_bound_by_modes():
+    """The owner of a file that has no permission gets none, root neither: two capabilities less (capset(2))."""
+    library, header = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0)
+    held = (ctypes.c_uint32 * 6)()
+    assert library.capget(header, held) == 0
+    held[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, of those in effect
+    assert library.capset(header, held) == 0
+
+
 def obey(request):
     """In the fork: become the command."""
     os.chdir(request["cwd"])
@@ -109,6 +119,10 @@ def obey(request):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     if files := request["open_files"]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    if request["umask"] is not None:
+        os.umask(request["umask"])
+    if request["bound_by_modes"]:
+        be_bound_by_modes()
     if cores := request["cores"]:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     if request["no_threads"]:
