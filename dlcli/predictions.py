@@ -15,7 +15,7 @@ from dlcli.datasets.wording import quote
 from dlcli.errors import DataError, UsageError
 from dlcli.protocols import DataSpec
 from dlcli.trained import restored
-from dlcli.training.evaluate import CHUNK
+from dlcli.training.evaluate import chunk_of, in_chunks
 from dlcli.training.faults import machine_faults
 from dlcli.training.run import Run
 from dlcli.training.signals import Stop
@@ -55,9 +55,8 @@ def refuse_generative(run_dir: Path, config: dict[str, Any]) -> None:
 
 def scores_of(run: Run, split: unlabelled.Resident) -> Tensor:
     """(n, spec.outputs)"""
-    split = split.to(run.device)
-    starts = range(0, len(split), CHUNK)
-    return torch.cat([run.model(split.batch(slice(start, start + CHUNK)).inputs).cpu() for start in starts])
+    batches = in_chunks(split.to(run.device), chunk_of(run.task.spec, run.device))
+    return torch.cat([run.model(batch.inputs).cpu() for batch in batches])
 
 
 def named(run: Run, scores: Tensor) -> dict[str, np.ndarray]:
@@ -86,7 +85,7 @@ def of_tokens(run: Run, path: Path) -> dict[str, np.ndarray]:
     if len(tokens) < 2:
         raise DataError(f"{quote(path, 80)} has {len(tokens)} tokens", "the first is given, so it takes two or more")
     windows = tokens[:-1].split(length)
-    whole = torch.stack(windows[:-1]).split(max(1, CHUNK // length)) if len(windows) > 1 else ()
+    whole = torch.stack(windows[:-1]).split(chunk_of(run.task.spec, run.device)) if len(windows) > 1 else ()
     shares = [run.model(part.to(run.device)).flatten(0, 1).cpu() for part in (*whole, windows[-1][None])]
     log_shares = torch.cat(shares).double().log_softmax(-1)  # (tokens - 1, vocabulary)
     likeliest, given = log_shares.max(-1), log_shares.gather(-1, tokens[1:, None]).squeeze(-1)

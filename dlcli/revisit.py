@@ -23,7 +23,7 @@ from dlcli.tasks.language import generate
 from dlcli.trained import load, restored
 from dlcli.training import device
 from dlcli.training.directory import RunDirectory, read_environment
-from dlcli.training.evaluate import CHUNK, Cut
+from dlcli.training.evaluate import Cut, chunk_of
 from dlcli.training.faults import machine_faults
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.run import Run
@@ -71,9 +71,9 @@ def sample(run_dir: Path, config: Config, kind: str, asked: Asked) -> tuple[np.n
             raise UsageError(
                 f"{run_dir} is no language model: it cannot go on from a prompt", "give --count and --seed"
             )
-        drawn, count = [], asked.count or 64
-        for start in range(0, count, CHUNK):
-            size = min(CHUNK, count - start)
+        drawn, count, chunk = [], asked.count or 64, chunk_of(run.task.spec, run.device)
+        for start in range(0, count, chunk):
+            size = min(chunk, count - start)
             noise = FixedNoise(start, size, run.device, asked.seed)
             drawn.append(run.task.sample(run.model, size, noise).cpu().numpy())
         return np.concatenate(drawn), []

@@ -15,7 +15,7 @@ from dlcli.decomposition.intervals import Estimate, Sampling, sampled, whole
 from dlcli.errors import Diverged
 from dlcli.protocols import Batch, Metric, Task
 from dlcli.training.directory import RunDirectory
-from dlcli.training.evaluate import CHUNK, evaluate, evaluate_afterwards, evaluate_real, never
+from dlcli.training.evaluate import chunk_of, evaluate, evaluate_afterwards, evaluate_real, never
 from dlcli.training.polish import widened
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.references import copy_of
@@ -68,7 +68,7 @@ def at_stride_1(run: Run) -> dict[str, np.ndarray]:
     In windows that touch, the rule of every other risk, most tokens have fewer before them: part of their loss is that
     of a short context, which the best of models shares.
     """
-    test, length = run.data.test, run.task.spec.shape[0]
+    test = run.data.test
     if test.cuts == 1:
         return {}
     places = (len(test) - 1) * test.cuts + 1  # where a window may begin
@@ -76,7 +76,7 @@ def at_stride_1(run: Run) -> dict[str, np.ndarray]:
     count = min(places, MOST_TOKENS, max(FEWEST_TOKENS, int(TOKENS_SHARE * trained_on)))
     starts = torch.arange(count, device=test.device) * places // count
     found, model = [], run.model.eval()
-    for some in (starts // test.cuts + starts % test.cuts * len(test)).split(max(1, CHUNK // length)):
+    for some in (starts // test.cuts + starts % test.cuts * len(test)).split(chunk_of(run.task.spec, run.device)):
         batch = test.batch(some)
         prediction = run.task.predict(model, batch, FixedNoise(0, len(some), run.device))
         last = Batch(batch.inputs[:, -1:], batch.targets[:, -1:])
@@ -91,8 +91,7 @@ def float64_difference(run: Run) -> float | None:
     """
     if "loss" not in run.task.metrics or run.task.random or run.device.type == "mps":
         return None
-    size = max(1, CHUNK // run.task.spec.shape[0]) if run.task.spec.causal else CHUNK
-    model, batch = copy_of(run.model), run.data.train.batch(slice(size))
+    model, batch = copy_of(run.model), run.data.train.batch(slice(chunk_of(run.task.spec, run.device)))
 
     def mean(model: nn.Module, batch: Batch) -> float:
         prediction = run.task.predict(model, batch, FixedNoise(0, len(batch.inputs), run.device))

@@ -23,7 +23,7 @@ from dlcli.decomposition.relu_dual import relu_minimum
 from dlcli.metrics import numeric
 from dlcli.protocols import Architecture, Bound, Metric
 from dlcli.tasks.units import log_volume
-from dlcli.training.evaluate import CHUNK
+from dlcli.training.evaluate import chunk_of, in_chunks
 from dlcli.training.polish import Penalty
 from dlcli.training.references import Witness, copy_of, witness
 from dlcli.training.refit import GREATEST_REFIT, features
@@ -90,7 +90,7 @@ def linear_map(run: Run, declared: Architecture, model: nn.Module, affordable: f
     wide = head.in_features if declared.frozen else math.prod(run.data.spec.shape)
     if n * wide > GREATEST_REFIT or solver.work(n, wide, classes) > affordable:
         return None
-    inputs = features(model, run.data.train) if declared.frozen else flat_inputs(run)
+    inputs = features(model, run.task, run.data.train) if declared.frozen else flat_inputs(run)
     targets = targets_of(run)
     most = max(1, classes - 1) if classes else targets[0].size
     rank = head.in_features if declared.affine and head.in_features < min(wide, most) else None
@@ -104,8 +104,9 @@ def linear_map(run: Run, declared: Architecture, model: nn.Module, affordable: f
 
 
 def flat_inputs(run: Run) -> Tensor:
-    n, train = len(run.data.train), run.data.train
-    return torch.cat([train.batch(slice(i, i + CHUNK)).inputs.flatten(1) for i in range(0, n, CHUNK)]).double()
+    """(n, numbers) float64"""
+    chunk = chunk_of(run.task.spec, run.device)
+    return torch.cat([batch.inputs.flatten(1) for batch in in_chunks(run.data.train, chunk)]).double()
 
 
 def targets_of(run: Run) -> np.ndarray:
@@ -129,7 +130,7 @@ def bounds_of_class(run: Run, found: Exact | None) -> list[Bound]:
         method = f"dynamic programme over functions of {most} linear pieces"
         bounds.append(Bound("lower", floor, "certified", method))
     if head.in_features + 1 >= n and n <= GREATEST_RANK:
-        rank = full_rank(features(copy_of(run.model), run.data.train).flatten(1).cpu().numpy(), targets)
+        rank = full_rank(features(copy_of(run.model), run.task, run.data.train).flatten(1).cpu().numpy(), targets)
         bounds += [] if rank is None else [rank]
     if declared.hidden and declared.breakpoints and declared.hidden[0] >= n and len(declared.hidden) == 1:
         memorized = memorization(flat_inputs(run).cpu().numpy(), targets, declared.hidden[0])
@@ -159,7 +160,7 @@ def least_objective(run: Run, penalty: Penalty) -> Bound | None:
     targets = targets_of(run).reshape(n, -1).astype(float)
     count, found = targets.shape[1], None
     if declared.frozen and n * run.model.head.in_features <= GREATEST_REFIT:
-        inputs = features(copy_of(run.model), run.data.train).cpu().numpy()
+        inputs = features(copy_of(run.model), run.task, run.data.train).cpu().numpy()
         inputs = inputs if penalty.matrices else np.column_stack([inputs, np.ones(n)])
         found, scale = ridge(inputs, targets, count * penalty.rate / 2, bias=penalty.matrices), 1 / count
     one_number = math.prod(run.data.spec.shape) == count == len(declared.hidden) == 1

@@ -23,12 +23,13 @@ from dlcli.decomposition.floors import canonical_conflicts, constant_prediction,
 from dlcli.decomposition.intervals import Sampling, sampled
 from dlcli.metrics import multiclass
 from dlcli.protocols import Batch, Bound, Split
-from dlcli.training.evaluate import CHUNK, evaluate
+from dlcli.training.evaluate import chunk_of, evaluate, in_chunks
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.run import Run
 
 Config = dict[str, Any]
 View = Callable[[Tensor], Tensor]  # inputs -> what is told apart of them
+LOOKED_AT = 1000  # examples together
 REGULARIZERS = (
     ("optimizer", "weight_decay"),
     ("model", "dropout"),
@@ -107,8 +108,8 @@ def rescaled(run: Run) -> Bound | None:
     """The best common factor and biases of the run's own scores, where they are scores of a cross-entropy."""
     if run.task.metrics["loss"] != multiclass.CROSS_ENTROPY or run.task.head(run.model) is None:
         return None
-    model, train = run.model.eval(), run.data.train
-    scores = [model(train.batch(slice(start, start + CHUNK)).inputs) for start in range(0, len(train), CHUNK)]
+    model, chunk = run.model.eval(), chunk_of(run.task.spec, run.device)
+    scores = [model(batch.inputs) for batch in in_chunks(run.data.train, chunk)]
     return rescaled_scores(torch.cat(scores).double().cpu().numpy(), targets_of(run))
 
 
@@ -174,11 +175,10 @@ def matched_noise(run: Run, name: str, clean: float) -> float | None:
     noise = run.data.facts["label_noise"]["asked"]
     if not noise:
         return None
-    of_classes = []
-    for start in range(0, len(run.data.test), CHUNK):
-        batch = run.data.test.batch(slice(start, start + CHUNK))
-        run.model.eval()
-        noise_of_examples = FixedNoise(start, len(batch.inputs), run.device)
+    of_classes, chunk = [], chunk_of(run.task.spec, run.device)
+    run.model.eval()
+    for number, batch in enumerate(in_chunks(run.data.test, chunk)):
+        noise_of_examples = FixedNoise(number * chunk, len(batch.inputs), run.device)
         prediction = run.task.predict(run.model, batch, noise_of_examples)
         for label in range(len(run.data.spec.classes)):
             relabelled = Batch(batch.inputs, torch.full_like(batch.targets, label))
@@ -206,8 +206,8 @@ def overlap(validation: Split, test: Split) -> int:
 def fingerprints(split: Split, view: View = lambda inputs: inputs) -> list[bytes]:
     return [
         sha256(row).digest()
-        for start in range(0, len(split), CHUNK)
-        for row in view(split.batch(slice(start, start + CHUNK)).inputs).contiguous().cpu().numpy()
+        for batch in in_chunks(split, LOOKED_AT)
+        for row in view(batch.inputs).contiguous().cpu().numpy()
     ]
 
 

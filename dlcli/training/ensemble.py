@@ -48,7 +48,8 @@ class Stack:
         """So many steps of every run, or fewer: up to a signal, or the first that raises. What was raised, by row."""
         started, faults = time.perf_counter(), {}
         for _ in range(steps):
-            faults = self.step()
+            with self.runs[0].products():
+                faults = self.step()
             if faults or stop.asks:
                 break
         share = (time.perf_counter() - started) / len(self.runs)
@@ -59,8 +60,7 @@ class Stack:
     def step(self) -> dict[int, Exception]:
         buffers = [spoilt_by_a_skip(run) for run in self.runs]
         batch, seeds = self.batch(), self.seeds()
-        with self.runs[0].products():
-            losses, norms = self.gradients(batch, seeds)
+        losses, norms = self.gradients(batch, seeds)
         if self.runs[0].device.type == "cpu" or any(run.training.on_nonfinite == "skip" for run in self.runs):
             losses, norms = losses.tolist(), norms.tolist()
         faults: dict[int, Exception] = {}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlcli.protocols import Split, Task
+from dlcli.protocols import Batch, DataSpec, Split, Task
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.ranks import ALONE, Ranks
 
-CHUNK = 1000  # predictions per forward pass; large enough to be fast, small enough for any memory
+PREDICTIONS = 1000  # of a forward pass: large enough to be fast
+NUMBERS_ON_CPU, NUMBERS = 2**20, 2**24  # of its inputs: few enough for the caches of a core, and for any memory
 SHOWN = 64  # examples of a picture
 
 
@@ -29,7 +31,7 @@ def evaluate(
     model: nn.Module,
     task: Task,
     split: Split,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     collect: Callable[[Tensor], None] | None = None,
     draw: int = 0,
     stopped: Callable[[], bool] = never,
@@ -38,12 +40,12 @@ def evaluate(
     """Per-example rows of every metric of the task, each (n,) float64. `collect` is handed each chunk's predictions.
 
     n is the size of the split; of a task that draws, `task.drawn` at most, spread evenly over the split.
+    chunk: examples of a forward pass.
     draw: of the noise, for tasks whose predictions are random; every risk that is compared has the same one.
     stopped: asked before each chunk; raises Cut once it is true.
     ranks: share the chunks out; each of them has every row in the end, to the bit what one process finds.
     """
-    if task.spec.causal:  # an example makes a prediction at each position
-        chunk = max(1, chunk // task.spec.shape[0])
+    chunk = chunk or chunk_of(task.spec, split.device)
     was_training = model.training
     model.eval()
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
@@ -68,8 +70,8 @@ def evaluate(
 def evaluate_real(task: Task, train: Split, test: Split) -> dict[str, np.ndarray]:
     """The rows of training examples in place of drawn ones, held against the test split: what is to be reached."""
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
-    size = min(count(task, train), count(task, test))
-    for (_, some), (_, others) in zip(chunks(train, size, CHUNK), chunks(test, size, CHUNK), strict=True):
+    size, chunk = min(count(task, train), count(task, test)), chunk_of(task.spec, test.device)
+    for (_, some), (_, others) in zip(chunks(train, size, chunk), chunks(test, size, chunk), strict=True):
         drawn, given = train.batch(some).inputs, test.batch(others)
         for name, metric in task.metrics.items():
             rows[name].append(metric.rows(drawn, given))
@@ -82,13 +84,26 @@ def evaluate_afterwards(model: nn.Module, task: Task, test: Split) -> dict[str, 
     was_training = model.training
     model.eval()
     rows: dict[str, list[Tensor]] = {}
-    for start, examples in chunks(test, count(task, test), CHUNK):
+    for start, examples in chunks(test, count(task, test), chunk_of(task.spec, test.device)):
         batch = test.batch(examples)
         noise = FixedNoise(start, len(batch.inputs), batch.inputs.device)
         for name, part in task.afterwards(model, batch, noise).items():
             rows.setdefault(name, []).append(part)
     model.train(was_training)
     return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
+
+
+def chunk_of(spec: DataSpec, device: torch.device) -> int:
+    """How many examples go forward together. One of a text makes a prediction at each position."""
+    predictions = spec.shape[0] if spec.causal else 1
+    numbers = NUMBERS_ON_CPU if device.type == "cpu" else NUMBERS
+    return max(1, min(PREDICTIONS // predictions, numbers // prod(spec.shape)))
+
+
+def in_chunks(split: Split, chunk: int) -> Iterator[Batch]:
+    """A whole split, so many examples at a time."""
+    for start in range(0, len(split), chunk):
+        yield split.batch(slice(start, start + chunk))
 
 
 def count(task: Task, split: Split) -> int:

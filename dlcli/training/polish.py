@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dlcli.protocols import Batch, Optimizer, Split, Task
 from dlcli.training.descent import Reached, descend
-from dlcli.training.evaluate import CHUNK
+from dlcli.training.evaluate import chunk_of
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.references import Loss, copy_of, risk_of
 
@@ -46,7 +46,7 @@ def polish(
     The best point is kept, in the precision of the model. `evaluations` of value and gradient are the whole cost.
     """
     loss, twin = loss or risk_of(task), copy_of(model).double()
-    chunk = max(1, CHUNK // task.spec.shape[0]) if task.spec.causal else CHUNK
+    chunk = chunk_of(task.spec, train.device)
 
     def objective(leaves: list[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
         total, gradients = leaves[0].new_zeros(()), [torch.zeros_like(leaf) for leaf in leaves]

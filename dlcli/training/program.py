@@ -77,8 +77,7 @@ def eager_work(run: Run, learner: Learner) -> Work:
     """The operations of the eager step, none of which waits for a number."""
 
     def work(batch: Batch, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        with run.products():
-            loss, norm = gradients_of(run, learner, batch)
+        loss, norm = gradients_of(run, learner, batch)
         learner.optimizer.update(learner.parameters, learner.memory, lr, refuse)
         return loss, norm, learner.parameters.weights.sum()
 
@@ -108,12 +107,7 @@ def compiled_work(run: Run, learner: Learner) -> Work:
 
     # Random numbers are the framework's own, so that the masks of dropout are those of the eager step.
     made = torch.compile(whole, fullgraph=True, dynamic=False, options={"fallback_random": True})
-
-    def work(batch: Batch, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        with run.products():
-            return made(*batch, lr)
-
-    return work
+    return lambda batch, lr: made(*batch, lr)
 
 
 def captured_work(run: Run, work: Work, record: Record) -> Work:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dlcli.protocols import Batch, Optimizer, Split, Task
 from dlcli.training.descent import descend
-from dlcli.training.evaluate import CHUNK
+from dlcli.training.evaluate import chunk_of, in_chunks
 
 GREATEST_REFIT = 1 << 28  # float64 numbers, 2 GiB; those of a long text would take the memory of the whole machine
 
@@ -24,17 +24,17 @@ def can_refit(head: nn.Linear | None, task: Task, train: Split) -> bool:
 
 
 @torch.inference_mode()
-def features(model: nn.Module, train: Split) -> Tensor:
+def features(model: nn.Module, task: Task, train: Split) -> Tensor:
     """What the last layer reads, (n, ..., features) float64; the model in evaluation mode."""
-    chunks = [train.batch(slice(start, start + CHUNK)) for start in range(0, len(train), CHUNK)]
-    return torch.cat([model.body(chunk.inputs) for chunk in chunks]).double()
+    batches = in_chunks(train, chunk_of(task.spec, train.device))
+    return torch.cat([model.body(batch.inputs) for batch in batches]).double()
 
 
 def refit_head(model: nn.Module, task: Task, train: Split, rule: Optimizer, evaluations: int) -> None:
     """By `rule`, in float64. On separable features the infimum is not attained; the number of evaluations of the risk
     and its gradient ends the growth of the weights.
     """
-    batch = Batch(features(model, train).clone(), train.targets)  # out of inference mode
+    batch = Batch(features(model, task, train).clone(), train.targets)  # out of inference mode
     head, metric = copy.deepcopy(task.head(model)).double(), task.metrics["loss"]
 
     def objective(leaves: list[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:

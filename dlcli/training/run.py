@@ -106,7 +106,7 @@ class Run:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def products(self) -> AbstractContextManager[Any]:
-        """Of a forward and a backward pass: how precisely matrices are multiplied."""
+        """Of a step: how precisely matrices are multiplied."""
         return tf32() if self.training.precision == "tf32" else nullcontext()
 
     def generator(self, seed: int) -> Generator:

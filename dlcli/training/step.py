@@ -26,7 +26,8 @@ def take_step(run: Run) -> dict[str, float | Tensor]:
     measured = {}
     for turn, learner in enumerate(run.learners):
         if (step + 1) % learner.phase.every == 0:
-            taken = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn, *run.ranks.apart))
+            with run.products():
+                taken = take_turn(run, learner, batch, stream(run.seed, "noise", step, turn, *run.ranks.apart))
             measured |= named(learner.phase.name, taken)
     return measured
 
@@ -102,8 +103,7 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
     makes a difference to that. So it does over several ranks, which end up with the same gradient.
     """
     seed_noise(run.device, noise)
-    with run.products():
-        return gradients_of(run, learner, batch)
+    return gradients_of(run, learner, batch)
 
 
 def gradients_of(run: Run, learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
