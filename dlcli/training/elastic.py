@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from dlcli.training.cores import allowed_cores
 
 LOOK = 0.1  # seconds between looks at the ranks
 AFTERWARDS = 1.0  # seconds that a rank which has lost another waits, so that the launcher sees the other's end first
+PROCESS = "process-"  # and the number of one: a file beside the notes, once it takes signals
 RESUME = "continue with: dlcli resume RUN_DIR"
 
 
@@ -54,7 +57,8 @@ def start(ranks: int, work: Callable[..., Any], *arguments: Any) -> Any:
         notes = Path(room) / "notes"
         notes.mkdir()
         try:
-            return elastic_launch(config, rank)(notes, work, arguments)[0]
+            with passing_on(signal.SIGUSR1, notes):
+                return elastic_launch(config, rank)(notes, work, arguments)[0]
         except SignalException as stopped:
             raise cause(notes, ranks) or Interrupted(
                 f"stopped by signal {int(stopped.sigval)}", RESUME, stopped.sigval
@@ -79,10 +83,31 @@ def surroundings(ranks: int) -> Iterator[None]:
             del os.environ[name]
 
 
+@contextmanager
+def passing_on(number: signal.Signals, notes: Path) -> Iterator[None]:
+    """To one of the ranks, which tells the others; what ends a run the launcher passes on itself."""
+
+    def send(*received: Any) -> None:
+        for path in sorted(notes.glob(f"{PROCESS}*"))[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(int(path.name.removeprefix(PROCESS)), number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, send)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def rank(notes: Path, work: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     """The life of one rank."""
     os.setpgid(0, 0)  # Ctrl-C at the terminal is for the parent, which then signals the ranks
     note = notes / os.environ["RANK"]
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there is something to save
+    (notes / f"{PROCESS}{os.getpid()}").touch()
     try:
         result = work(*arguments)
     except DlcliError as fault:

@@ -75,9 +75,8 @@ def advance(run: Run, steps: int, stop: Stop) -> None:
         for _ in range(steps):
             gather(run, take_step(run))
             if stop.shared:
-                stop.requested = run.ranks.agree(stop.received)  # a signal to one is one to all, in this step
-            # Ranks that hold parts of the weights save together, at a step that is the same for all.
-            if stop.requested is not None or (stop.asks and not run.sharded):
+                stop.agree(run.ranks.agree)
+            if stop.asks:
                 return
 
 

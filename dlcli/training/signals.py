@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ class Stop:
         self.received: int | None = None  # number of the first signal that asked to stop
         self.requested: int | None = None  # the same, or of several ranks what the loop has made of it
         self.save_now = False  # the loop takes it back
+        self._save_received = False  # as `received` is to `requested`
         self._before: dict[signal.Signals, Any] = {}
         self._raised_at = -math.inf  # when the last KeyboardInterrupt was raised
 
@@ -54,6 +56,16 @@ class Stop:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: installed by C code
         self._before.clear()
 
+    def agree(self, greatest: Callable[[int], int | None]) -> None:
+        """What one rank has received is asked of all, in this step; greatest: of the numbers that ranks call it with.
+
+        A stop saves, so that there is nothing to lose where one rank is asked to stop and another one to save.
+        """
+        if saving := self._save_received:
+            self._save_received = False
+        if told := greatest(2 * (self.received or 0) + saving):
+            self.requested, self.save_now = told // 2 or None, True
+
     def own(self) -> None:
         """From now on the signals of this process are enough."""
         self.shared, self.requested = False, self.received
@@ -71,4 +83,7 @@ class Stop:
             self.requested = self.received
 
     def _save(self, number: int, frame: FrameType | None) -> None:
-        self.save_now = True
+        if self.shared:
+            self._save_received = True
+        else:
+            self.save_now = True

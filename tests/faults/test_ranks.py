@@ -178,9 +178,13 @@ def test_ranks_with_parts_of_weights_and_of_batches_need_equal_ones(start, tmp_p
     assert second.wait().code == 2
 
 
+PARTS = ["training.sharded=true"]
+
+
+@pytest.mark.parametrize("words", [[], pytest.param(PARTS, marks=pytest.mark.slow)], ids=["whole", "parts"])
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path, victim):
-    process, ranks = launched(cold, tmp_path / "run")
+def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path, victim, words):
+    process, ranks = launched(cold, tmp_path / "run", *words)
     os.kill(ranks[victim], signal.SIGKILL)
     killed = time.monotonic()
     out, err = process.communicate(timeout=60)
@@ -189,17 +193,59 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path, victim)
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
 
 
-def launched(cold, run, *words):
-    """A run on two ranks that has saved, and its ranks."""
+def launched(cold, run, *words, first="step-000000004"):
+    """A run on two ranks that has saved its first checkpoint, and its ranks."""
     lasting = ["training.epochs=100000", "training.evaluate_every=1000", "training.devices=2"]
     process = cold("train", *PLAIN, *COMMON, *lasting, *words, f"run_dir={run}", start_new_session=True)
     until = time.monotonic() + 120
-    while not (run / "checkpoints" / "step-000000004").exists():
+    while not (run / "checkpoints" / first).exists():
         assert process.poll() is None and time.monotonic() < until, process.communicate()
         time.sleep(0.05)
     ranks = children(process.pid)
     assert len(ranks) == 2
     return process, ranks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], PARTS], ids=["whole", "parts"])
+def test_a_run_whose_rank_was_killed_goes_on_to_the_bit(cold, tmp_path, words):
+    long = ["training.epochs=40", "training.evaluate_every=20"]
+    process, ranks = launched(cold, tmp_path / "run", *long, *words)
+    os.kill(ranks[0], signal.SIGKILL)
+    assert process.wait(60) == 10
+    assert cold("resume", "run").wait(200) == 0
+    process, _ = launched(cold, tmp_path / "unbroken", *long, *words)
+    assert process.wait(200) == 0
+    assert not differences(outcome(tmp_path / "run"), outcome(tmp_path / "unbroken"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], PARTS], ids=["whole", "parts"])
+def test_a_request_to_save_that_one_rank_receives_is_met_by_all_in_that_step(warm, start, tmp_path, words):
+    words = ["train", *PLAIN, *COMMON, *words]
+    assert [each.wait().code for each in start(*words, f"run_dir={tmp_path / 'unbroken'}")] == [0, 0]
+    run = tmp_path / "run"
+    first, second = start(*words, f"run_dir={run}", function=["dlcli.training.loop:take_step", 26, 0.3])
+    second.wait_for("asleep")
+    second.send(signal.SIGUSR1)
+    assert (first.wait().code, second.wait().code) == (0, 0)
+    assert "step-000000026 saved" in (run / "train.log").read_text()
+    assert not differences(outcome(run), outcome(tmp_path / "unbroken"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], PARTS], ids=["whole", "parts"])
+def test_a_request_to_save_is_passed_on_to_the_ranks(cold, tmp_path, words):
+    run = tmp_path / "run"
+    process, _ = launched(cold, run, "checkpoint.every=4", "checkpoint.unit=epochs", *words, first="step-000000048")
+    process.send_signal(signal.SIGUSR1)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    told(Ended(process.returncode, out, err), 143, "stopped by signal 15 at step ", "checkpoint saved")
+    saved = [int(line.split("step-")[1].split()[0]) for line in (run / "train.log").read_text().splitlines()
+             if line.endswith(" saved") and "step-" in line]  # fmt: skip
+    assert len([step for step in saved if step % 48]) == 2
 
 
 @pytest.mark.faults
