@@ -43,8 +43,9 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
             for name, content in _zip(path, handle) if path.name.lower().endswith(".zip") else _tar(path, handle):
                 _check_name(path, name, seen)
                 yield name, content
-        except (*DAMAGED, NotImplementedError, RuntimeError, UnicodeError, ValueError) as fault:
-            # zipfile raises RuntimeError for encrypted members, NotImplementedError for unknown methods
+        except (*DAMAGED, NotImplementedError, RuntimeError, UnicodeError, ValueError, LookupError) as fault:
+            # zipfile raises RuntimeError for encrypted members, NotImplementedError for unknown methods, IndexError for
+            # a member without a name
             reason = quote(str(fault) or type(fault).__name__, 70)[1:-1]
             raise DataError(f"{quote(path, 80)} is damaged: {reason}", AGAIN) from fault
 

@@ -148,6 +148,27 @@ def test_too_many_members_are_refused(tmp_path, monkeypatch):
         list(members(tar(tmp_path / "x.tar", *((f"{i}", b"x") for i in range(20)), mode="w")))
 
 
+def test_a_zip_with_a_long_list_is_refused_before_the_list_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "GREATEST_LIST", 500)
+    path = packed(tmp_path / "x.zip", *((f"{i}", b"x") for i in range(20)))
+    with pytest.raises(DataError, match="too many members: their list alone takes"):
+        list(members(path))
+
+
+def test_a_member_without_a_name_is_damage(tmp_path):
+    """A fuzzer's find."""
+    path = packed(tmp_path / "x.zip", ("a", b"x"))
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 28 : entry + 30] = bytes(2)  # the length of the name
+    del content[entry + 46]
+    end = content.index(b"PK\x05\x06")
+    content[end + 12 : end + 16] = (end - entry).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is damaged"):
+        list(members(path))
+
+
 def test_an_archive_of_another_kind_is_damaged(tmp_path):
     for suffix in (".tar.gz", ".zip", ".tar"):
         path = tmp_path / f"page{suffix}"

@@ -52,7 +52,7 @@ def quickly(warm, *words):
 # C8 to C13: what a hostile checkpoint holds
 
 
-@pytest.mark.short("with_link", "header: ten gigabytes", "state: nested", "manifest document: duplicate key")
+@pytest.mark.short("with_link", "header: ten gigabytes")
 @pytest.mark.parametrize("deed", DEEDS)
 def test_a_hostile_checkpoint_is_passed_over(warm, folder, usual, expected, deed):
     passwd = os.stat("/etc/passwd").st_mtime_ns  # noqa: PTH116
@@ -98,6 +98,7 @@ def test_a_newer_format_is_refused_and_left_alone(warm, folder):
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == before
 
 
+@pytest.mark.short("threads-2")
 @pytest.mark.parametrize(
     ("fact", "value"),
     [
@@ -181,6 +182,7 @@ def encoded(kinds):
 # C24: how much lies beside
 
 
+@pytest.mark.faults
 def test_thousands_of_entries_and_gigabytes_beside_cost_nothing(warm, folder, expected):
     checkpoints = folder / "checkpoints"
     for number in range(5000):
@@ -197,6 +199,7 @@ def test_thousands_of_entries_and_gigabytes_beside_cost_nothing(warm, folder, ex
     assert not differences(outcome(folder), expected)
 
 
+@pytest.mark.faults
 def test_a_resume_reads_no_older_checkpoint_than_it_needs(warm, folder, expected):
     """The newest good one, and as many as retention must keep; all others are of gigabytes."""
     shutil.rmtree(folder / "checkpoints" / NEWEST)

@@ -131,7 +131,11 @@ CASES = {
 }
 
 
-SLOWLY = {"a million names of one member", "a million headers"}  # to make, or to read up to the limit
+SLOWLY = {
+    "a million names of one member",
+    "a million arrays",
+    "a million headers",
+}  # to make, or to read up to the limit
 
 
 @pytest.mark.short(*(CASES.keys() - SLOWLY))

@@ -78,6 +78,7 @@ def faulty(warm, tmp_path):
     return run
 
 
+@pytest.mark.short("gradient")
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_a_step_that_is_not_finite_stops_there_and_the_run_goes_on_without_its_cause(faulty, tmp_path, where):
     """From the last checkpoint, which is finite, to the bits of a run that never met it."""
@@ -94,6 +95,7 @@ def test_a_step_that_is_not_finite_stops_there_and_the_run_goes_on_without_its_c
     assert not found
 
 
+@pytest.mark.faults
 def test_a_step_of_nothing_but_what_is_left_out_is_skipped_and_counted(faulty, tmp_path):
     """0 / 0, as the mean over no token would be: the loss is no number, and the step is not taken."""
     words = [*faulty.words, "training.on_nonfinite=skip", "model.first=10", "model.last=11"]
@@ -169,6 +171,7 @@ def test_a_rollback_that_helps(warm, tmp_path):
 # The end (E7)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -207,6 +210,7 @@ def test_as_many_readers_as_cores_make_no_difference(warm, tmp_path, cores):
     assert not differences(outcome(tmp_path / "run"), outcome(tmp_path / "unbroken"))
 
 
+@pytest.mark.short("SIGTERM")
 @pytest.mark.parametrize("deed", [signal.SIGTERM, signal.SIGKILL], ids=lambda deed: deed.name)
 def test_a_stop_between_the_parts_of_a_batch(warm, tmp_path, deed):
     """Only whole steps are saved."""
@@ -230,7 +234,7 @@ def test_a_stop_between_the_parts_of_a_batch(warm, tmp_path, deed):
     check_resumed(warm, folder, outcome(tmp_path / "unbroken"))
 
 
-@pytest.mark.short("running average", "gan")
+@pytest.mark.short("gan")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_state_is_restored(warm, unbroken, tmp_path, kind):
     """Two players, running statistics, averages, the history of a line search, a schedule that waits for progress."""

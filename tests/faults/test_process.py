@@ -141,6 +141,7 @@ def test_odd_surroundings(warm, expected, tmp_path, environment):
     assert not differences(outcome(tmp_path / "run"), expected)
 
 
+@pytest.mark.short("0o77")
 @pytest.mark.parametrize("mask", [0o077, 0o000, 0o022], ids=oct)
 def test_files_are_as_private_as_the_mask_makes_them(warm, tmp_path, mask):
     assert warm.run(*WORDS, f"run_dir={tmp_path / 'run'}", umask=mask).code == 0

@@ -192,7 +192,7 @@ TEXTS = {
 }
 
 
-@pytest.mark.short("True-parquet, nan", "True-parquet, cut", "True-images, cut", "True-hf, image cut")
+@pytest.mark.short("True-parquet, nan", "True-images, cut")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("streaming", [True, False])
 def test_unusable_data_on_disk(warm, tmp_path, case, streaming):
@@ -228,7 +228,7 @@ def change(folder):
 HARM = {"vanish": (vanish, "No such file"), "change": (change, "was changed while it was in use")}
 
 
-@pytest.mark.short("change")
+@pytest.mark.faults
 @pytest.mark.parametrize("harm", HARM)
 def test_images_that_change_under_a_run(warm, tmp_path, harm):
     """Large ones are decoded when they are needed: the run ends naming one, and goes on once they are back."""
