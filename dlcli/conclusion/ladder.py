@@ -8,18 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from dlcli import build
 from dlcli.conclusion.effort import Work, evaluations_for, work
-from dlcli.conclusion.exact import Exact, exact_member, least_objective, margins
+from dlcli.conclusion.exact import Exact, exact_member, least_objective, margins, targets_of
 from dlcli.conclusion.pool import Pool
 from dlcli.conclusion.search import FEWEST, NEGLIGIBLE, STANDARD, exhaustive, standard
 from dlcli.conclusion.teacher import taught
+from dlcli.decomposition.floors import rescaling
 from dlcli.errors import CheckpointError
+from dlcli.metrics import multiclass
 from dlcli.protocols import AVERAGE, Bound
 from dlcli.training import checkpoint
 from dlcli.training.directory import RunDirectory
+from dlcli.training.evaluate import chunk_of, in_chunks
 from dlcli.training.polish import NO_PENALTY, Penalty, polish
 from dlcli.training.references import Witness, continue_training, copy_of, recalibrate, witness
 from dlcli.training.refit import can_refit, refit_head
@@ -27,7 +31,7 @@ from dlcli.training.run import Run
 
 Config = dict[str, Any]
 CONTINUED, REFITTED = 0.45, 0.25  # shares of what quick may spend
-LOOKED_AT, RECALIBRATED = 4, 2  # evaluations that quick makes of what there is, and more for running averages
+LOOKED_AT, RECALIBRATED = 6, 2  # evaluations that quick makes of what there is, and more for running averages
 AT_ONCE = 5e8  # work of an exact solver that no run minds: a tenth of a second
 DECOUPLED = {"adamw", "lion", "muon"}  # whose decay is no penalty of an objective
 
@@ -106,8 +110,8 @@ def timed(rungs: Iterator[Witness]) -> Iterator[Witness]:
 def quick(
     run: Run, directory: RunDirectory, price: Work, search: bool, stopped: Callable[[], bool]
 ) -> Iterator[Witness]:
-    """At most the work of the training: checkpoints and their mean, running averages taken anew, continued training,
-    its last layer refit.
+    """At most the work of the training: checkpoints and their mean, running averages taken anew, scores rescaled,
+    continued training, its last layer refit.
 
     search: whether members are looked for at all, or only looked at.
     """
@@ -122,6 +126,9 @@ def quick(
         spare = max(0.0, spare - RECALIBRATED * price.evaluation)
         yield witness("running averages of batch normalization taken anew", model, task, train)
         model.load_state_dict(final)
+    if search and rescale(model, run):
+        yield witness("scores rescaled, biases refit (convex)", model, task, train)
+        model.load_state_dict(final)
     steps, evaluations = int(CONTINUED * spare / price.step), int(REFITTED * spare / price.refit)
     method = "final weights"
     if search and steps and not stopped():
@@ -131,6 +138,20 @@ def quick(
     if search and evaluations and can_refit(task.head(model), task, train) and not stopped():
         refit_head(model, task, train, build.reference_minimizer(), evaluations)
         yield witness(f"{method}; last layer refit (convex, float64)", model, task, train)
+
+
+@torch.no_grad()
+def rescale(model: nn.Module, run: Run) -> bool:
+    """Give the last layer the best common factor and the best biases, where its scores are those of a cross-entropy."""
+    head = run.task.head(model)
+    if head is None or run.task.metrics["loss"] != multiclass.CROSS_ENTROPY:
+        return False
+    batches = in_chunks(run.data.train, chunk_of(run.task.spec, run.device))
+    scores = torch.cat([model(batch.inputs) for batch in batches]).double().cpu().numpy()
+    factor, biases = rescaling(scores, targets_of(run))
+    head.weight.mul_(factor)
+    head.bias.mul_(factor).add_(torch.from_numpy(biases).to(head.bias))
+    return True
 
 
 def kept_weights(run: Run, directory: RunDirectory) -> Iterator[tuple[str, dict[str, Tensor]]]:

@@ -19,9 +19,8 @@ from dlcli.conclusion.search import loaded
 from dlcli.decomposition import certificates, population
 from dlcli.decomposition.cautions import Circumstances
 from dlcli.decomposition.decompose import Decomposition, Interval, Surrogate, decompose
-from dlcli.decomposition.floors import canonical_conflicts, constant_prediction, rescaled_scores
+from dlcli.decomposition.floors import canonical_conflicts, constant_prediction
 from dlcli.decomposition.intervals import Sampling, sampled
-from dlcli.metrics import multiclass
 from dlcli.protocols import Batch, Bound, Split
 from dlcli.training.evaluate import chunk_of, evaluate, in_chunks
 from dlcli.training.randomness import FixedNoise
@@ -41,7 +40,7 @@ REGULARIZERS = (
 def decompose_metrics(
     run: Run, config: Config, evaluated: Evaluated, ladder: Ladder, pool: Pool, bootstrap: bool
 ) -> dict[str, Decomposition]:
-    bounds = bounds_of_run(run, ladder, config["decompose"]["budget"] != "none")
+    bounds = bounds_of_run(run, ladder)
     noted, sampling = circumstances(run, config), sampling_of(run, "test", bootstrap)
     parts = {}
     for name in decomposed(run.task):
@@ -66,11 +65,8 @@ def decompose_metrics(
     return parts
 
 
-def bounds_of_run(run: Run, ladder: Ladder, searching: bool) -> dict[str, list[Bound]]:
-    """By metric: from the loss, the data and the class, then the rungs of the ladder as they were reached.
-
-    searching: whether to look for members that cost evaluations.
-    """
+def bounds_of_run(run: Run, ladder: Ladder) -> dict[str, list[Bound]]:
+    """By metric: from the loss, the data and the class, then the rungs of the ladder as they were reached."""
     targets, groups = targets_of(run), repeated_inputs(run)
     free_head, found = run.task.head(run.model) is not None, {}
     declared = run.task.architecture(run.model)
@@ -85,7 +81,7 @@ def bounds_of_run(run: Run, ladder: Ladder, searching: bool) -> dict[str, list[B
             bounds.append(constant_prediction(targets, metric))
         if name == "loss":
             scaled = (margins(rung, metric, free_head) for rung in ladder.rungs)
-            bounds += [rescaled(run) if searching else None, next(filter(None, scaled), None)]
+            bounds.append(next(filter(None, scaled), None))
         for rung in ladder.rungs[1:]:
             kind = "certified"
             if name == "loss" and ladder.exact is not None and rung is ladder.exact.rung and ladder.exact.closed:
@@ -101,16 +97,6 @@ def beyond(found: Bound | None, train: float, bounds: list[Bound]) -> list[Bound
     """What another run has reached, where it is better than everything of this one."""
     own = min([train, *(bound.value for bound in bounds if bound.side == "upper" and bound.kind != "heuristic")])
     return [found] if found is not None and found.value < own else []
-
-
-@torch.inference_mode()
-def rescaled(run: Run) -> Bound | None:
-    """The best common factor and biases of the run's own scores, where they are scores of a cross-entropy."""
-    if run.task.metrics["loss"] != multiclass.CROSS_ENTROPY or run.task.head(run.model) is None:
-        return None
-    model, chunk = run.model.eval(), chunk_of(run.task.spec, run.device)
-    scores = [model(batch.inputs) for batch in in_chunks(run.data.train, chunk)]
-    return rescaled_scores(torch.cat(scores).double().cpu().numpy(), targets_of(run))
 
 
 def surrogate(name: str, ladder: Ladder) -> Surrogate | None:

@@ -1,5 +1,5 @@
 """Lower bounds of min_F L_tr that follow from what a function cannot see, and from targets that are not certain; and
-the upper bounds that every class with a free last layer has at no cost.
+the members that every class with a free last layer has at little cost.
 
 A floor is as good as what it is told: the inputs must be those that reach the model, after the whole input pipeline.
 """
@@ -15,7 +15,7 @@ from scipy.special import entr, xlogy
 from dlcli.decomposition.certificates import label_conflicts, repeated
 from dlcli.protocols import Bound, Metric
 
-RESCALINGS = 25  # Newton steps: every point on the way is a bound, and a few numbers are looked for
+RESCALINGS = 25  # Newton steps: every point on the way is a member, and a few numbers are looked for
 RESCALED = 1e-9  # decrease a step promises, relative to 1 + |value|, below which it is not made
 
 
@@ -102,8 +102,9 @@ def constant_prediction(targets: np.ndarray, metric: Metric) -> Bound | None:
     return None if value is None else Bound("upper", value, "certified", "the best constant prediction")
 
 
-def rescaled_scores(scores: np.ndarray, labels: np.ndarray) -> Bound:
-    """The best common factor and biases of given scores, in cross-entropy: convex, and in F if the last layer is free.
+def rescaling(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """The common factor and the biases (C,) that make given scores best in cross-entropy, a convex problem: with them
+    they are those of another member of a class whose last layer is free.
 
     scores: (n, C) of one member; for a single score z of two classes, (0, z) in columns. labels: (n,).
     """
@@ -137,5 +138,4 @@ def rescaled_scores(scores: np.ndarray, labels: np.ndarray) -> Bound:
         if trial[0] >= value:
             break
         point, (value, shares) = point - step, trial
-    evidence = {"factor": float(point[0])}
-    return Bound("upper", value, "certified", "scores rescaled, biases refit (convex)", evidence=evidence)
+    return float(point[0]), point[1:]
