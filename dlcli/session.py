@@ -50,7 +50,8 @@ def train(config: Config, argv: Sequence[str], stop: Stop, display: Display) -> 
         program.prepare(run)
         with RunDirectory(claim_directory(config)) as directory:
             display.log_to(directory.log)
-            begin(directory, config, argv, run)
+            directory.write_config(configs.text(config))
+            begin(directory, argv, run)
             return alone(carry_out(run, config, directory, None, stop, display))
 
 
@@ -75,7 +76,7 @@ def new_course(
     with accounted(directory, None), machine_faults():
         run = prepare(config, stop, read=read)
         program.prepare(run, shared=read is not None)
-        begin(directory, config, argv, run)
+        begin(directory, argv, run)
         return (yield from carry_out(run, config, directory, None, stop, display))
 
 
@@ -113,9 +114,8 @@ def claim_directory(config: Config) -> Path:
     return claim(config["output_root"], what, config["seed"])
 
 
-def begin(directory: RunDirectory, config: Config, argv: Sequence[str], run: Run) -> None:
-    """The files that every run starts with."""
-    directory.write_config(configs.text(config))
+def begin(directory: RunDirectory, argv: Sequence[str], run: Run) -> None:
+    """The files that every run starts with, beside its config."""
     directory.write_command(list(argv))
     directory.write_environment(facts(run) | {"run_id": uuid.uuid4().hex, "step": run.program._asdict()})
 

@@ -21,7 +21,7 @@ from dlcli.decomposition.drawn import judge_drawn
 from dlcli.protocols import Task
 from dlcli.report.summary import NOT_COMPARED, flatten, summarize
 from dlcli.training.directory import RunDirectory, read_environment
-from dlcli.training.durable import replace
+from dlcli.training.durable import replace_all
 from dlcli.training.loop import spending
 from dlcli.training.references import Witness
 from dlcli.training.run import Run
@@ -104,7 +104,7 @@ def keep_witnesses(directory: RunDirectory, ladder: list[Witness], parts: dict[s
     """The weights of each rung, by their hash; the run's own are in its checkpoints. Those behind an upper end are kept
     whatever their size, the others as long as there is room for them.
     """
-    ends, room = {part.upper.witness for part in parts.values()}, ROOM
+    ends, room, kept = {part.upper.witness for part in parts.values()}, ROOM, {}
     for rung in ladder[1:]:
         if rung.sha256 not in ends:
             room -= len(rung.weights)
@@ -112,7 +112,8 @@ def keep_witnesses(directory: RunDirectory, ladder: list[Witness], parts: dict[s
                 continue
         path = directory.path / "witnesses" / f"{rung.sha256[:16]}.safetensors"
         path.parent.mkdir(exist_ok=True)
-        replace(path, rung.weights)
+        kept[path] = rung.weights
+    replace_all(kept)
 
 
 def warnings(run: Run, pool: Pool) -> list[dict[str, str]]:

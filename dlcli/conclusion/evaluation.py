@@ -116,10 +116,10 @@ def keep_rows(directory: RunDirectory, evaluated: Evaluated) -> None:
 
     Not so for distances of whole samples, whose rows are the examples themselves.
     """
-    for split, metrics in evaluated.rows.items():
-        for metric, rows in metrics.items():
-            if rows.ndim == 1:
-                directory.write_array(f"losses/{split}_{metric}.npy", rows)
+    rows = {(split, metric): each for split, metrics in evaluated.rows.items() for metric, each in metrics.items()}
+    directory.write_arrays(
+        {f"losses/{split}_{metric}.npy": each for (split, metric), each in rows.items() if each.ndim == 1}
+    )
 
 
 def risk_estimates(

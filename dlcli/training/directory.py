@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from logging import Logger
@@ -18,7 +19,7 @@ import numpy as np
 
 from dlcli.errors import StorageError, UsageError
 from dlcli.training import strict_json
-from dlcli.training.durable import remove_leftovers, replace, storage, sync_folder
+from dlcli.training.durable import remove_leftovers, replace, replace_all, storage, sync_folder
 from dlcli.training.lock import Lock
 from dlcli.training.train_log import TrainLog
 
@@ -157,11 +158,13 @@ class RunDirectory:
     def write_summary(self, summary: dict[str, Any]) -> None:
         replace(self.path / "summary.json", strict_json.dump_lines(summary))
 
-    def write_array(self, name: str, array: np.ndarray) -> None:
-        """name: a path below the directory, such as losses/test_loss.npy."""
-        path = self.path / name
-        with storage(path):
-            path.parent.mkdir(exist_ok=True)
-        content = io.BytesIO()
-        np.save(content, array, allow_pickle=False)
-        replace(path, content.getvalue())
+    def write_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Arrays by their paths below the directory, such as losses/test_loss.npy."""
+        files = {}
+        for name, array in arrays.items():
+            path, content = self.path / name, io.BytesIO()
+            with storage(path):
+                path.parent.mkdir(exist_ok=True)
+            np.save(content, array, allow_pickle=False)
+            files[path] = content.getvalue()
+        replace_all(files)

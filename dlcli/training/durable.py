@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -88,6 +88,19 @@ def remove_leftovers(folder: Path) -> None:
 
 def replace(path: Path, content: bytes) -> None:
     """Put a file in place of the one that may be there. Raises StorageError; the old content then stays."""
+    replace_all({path: content})
+
+
+def replace_all(files: Mapping[Path, bytes]) -> None:
+    """`replace` for each of them, one after the other, where nothing depends on one before all are durable."""
+    for path, content in files.items():
+        _put(path, content)
+    for folder in dict.fromkeys(path.parent for path in files):
+        with storage(folder):
+            sync_folder(folder)
+
+
+def _put(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with storage(path, len(content)):
         with suppress(FileNotFoundError):
@@ -99,4 +112,3 @@ def replace(path: Path, content: bytes) -> None:
             with suppress(OSError):
                 beside.unlink()
             raise
-        sync_folder(path.parent)

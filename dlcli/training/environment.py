@@ -27,7 +27,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "libraries": {name: _version(name) for name in LIBRARIES},
         "device": device,
         "threads": threads,
-        "git": git_state(Path()),
+        "git": _first_git_state(Path.cwd()),
     }
 
 
@@ -52,6 +52,11 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+@cache  # what this process has imported does not change either, and a sweep asks for every run
+def _first_git_state(folder: Path) -> dict[str, Any] | None:
+    return git_state(folder)
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
