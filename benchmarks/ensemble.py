@@ -1,15 +1,19 @@
-"""A sweep of small runs as one program, against separate commands and the serial launcher; and what a stack gains.
+"""A sweep of small runs as one program, against other ways to make it; and what a stack gains.
 
     python benchmarks/ensemble.py sweep            # 32 runs of 40-100-100-10, 200 steps of 100, start included
     python benchmarks/ensemble.py steps            # a step of a stack against the same steps one by one
 
-Each round runs separate commands, the ensemble and the serial sweep in turn; a ratio pairs what stands in one round.
-Wall time is what a user waits for; CPU time, of all processes, is what remains comparable on a busy machine.
+Each round makes the sweep in every way in turn, and a ratio pairs what stands in one round: separate commands of dlcli,
+its serial launcher, a script of plain torch for each run, and one program by hand, in torch (stacked matrices) or in
+JAX (a compiled scan under vmap). The last three only train: no validation, no risks, no file. They need the
+environments torch and jax of `python benchmarks/environments.py`, and are left out where these are not there. Wall time
+is what a user waits for; CPU time, of all processes, is what remains comparable on a busy machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import statistics
@@ -18,9 +22,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-RUN = ("dataset=mnist1d", "model=mlp", "training.steps=200", "training.batch_size=100", "decompose.budget=none")
+from environments import python
+
+STEPS, BATCH = 200, 100
+RUN = (
+    *("dataset=mnist1d", "model=mlp", "decompose.budget=none"),
+    *(f"training.steps={STEPS}", f"training.batch_size={BATCH}"),
+)
 RUNS, COMMANDS, SERIAL = 32, 2, 4  # a round: so many runs together, so many commands, so many in the serial sweep
+ONE_THREAD = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
 MODELS = {
     "linear": ("model=linear",),
     "mlp 40-100-100-10": ("model=mlp",),
@@ -33,41 +45,87 @@ MODELS = {
 }
 
 
-def command(*words: str) -> tuple[float, float]:
-    """Wall and CPU seconds of one `dlcli train`."""
+class Cost(NamedTuple):
+    """Seconds of one run."""
+
+    wall: float
+    cpu: float
+    training: float  # wall, of the steps alone
+
+
+def timed(words: list[str], runs: int) -> tuple[float, float, str]:
+    """Wall and CPU seconds of one command for each of its runs, and what it printed."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "dlcli", "train", *RUN, *words], stdout=subprocess.DEVNULL, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | ONE_THREAD)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - started, spent
+    return wall / runs, spent / runs, done.stdout
+
+
+def dlcli(folder: Path, runs: int, *words: str) -> Cost:
+    places = (f"run_dir={folder}", f"output_root={folder.parent}")
+    wall, spent, _ = timed([sys.executable, "-m", "dlcli", "train", *RUN, *words, *places], runs)
+    summaries = [json.loads(path.read_text()) for path in folder.rglob("summary.json")]
+    assert len(summaries) == runs, f"{len(summaries)} of {runs} runs of {folder} ended well"
+    return Cost(wall, spent, statistics.mean(summary["timing"]["training"] for summary in summaries))
+
+
+def by_hand(home: str, script: str, examples: Path, runs: int) -> Cost:
+    words = [str(python(home)), str(Path(__file__).parent / "peers" / script), str(examples)]
+    wall, spent, said = timed([*words, *map(str, (runs, STEPS, BATCH))], runs)
+    found = json.loads(said)
+    repeated = found.get("again", 0.0) / runs  # what it trained once more, to time it without its compiler
+    return Cost(wall - repeated, spent - repeated, found["training"] / runs)
+
+
+def mean(costs: list[Cost]) -> Cost:
+    return Cost(*map(statistics.mean, zip(*costs, strict=True)))
+
+
+def write_examples(path: Path) -> None:
+    import numpy as np
+
+    from dlcli import build, config
+
+    batch = build.build(config.load_checked(RUN)).data.train.batch(slice(None))
+    np.savez(path, inputs=batch.inputs.flatten(1).numpy(), targets=batch.targets.numpy())
 
 
 def sweep(rounds: int) -> None:
-    ratios: dict[str, list[tuple[float, float]]] = {"separate commands": [], "serial": []}
+    costs: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as room:
+        examples, folder = Path(room) / "examples.npz", Path(room) / "runs"
+        write_examples(examples)
         for turn in range(rounds):
 
-            def each(launcher: str, runs: int, turn: int = turn) -> tuple[float, float]:
+            def swept(launcher: str, runs: int, turn: int = turn) -> Cost:
                 words = ("-m", f"hydra/launcher={launcher}", f"seed=range({runs})")
-                wall, spent = command(*words, f"run_dir={Path(room) / f'{launcher}-{turn}'}", f"output_root={room}")
-                return wall / runs, spent / runs
+                return dlcli(folder / f"{launcher}-{turn}", runs, *words)
 
-            alone = [command(f"run_dir={room}/{turn}-{run}", f"output_root={room}") for run in range(COMMANDS)]
             found = {
-                "separate commands": tuple(statistics.mean(part) for part in zip(*alone, strict=True)),
-                "serial": each("serial", SERIAL),
+                "ensemble": swept("ensemble", RUNS),
+                "separate commands": mean([dlcli(folder / f"{turn}-{run}", 1) for run in range(COMMANDS)]),
+                "serial": swept("serial", SERIAL),
             }
-            together = each("ensemble", RUNS)
-            print(f"round {turn + 1}: ensemble {together[0]:.3f} s a run ({together[1]:.3f} s of CPU)", flush=True)
-            for name, (wall, spent) in found.items():
-                ratios[name].append((wall / together[0], spent / together[1]))
-                print(f"  {name}: {wall:.2f} s a run ({spent:.2f} s of CPU)", flush=True)
-    for name, pairs in ratios.items():
-        wall, spent = (sorted(part) for part in zip(*pairs, strict=True))
-        print(
-            f"ensemble against {name}: {statistics.median(wall):.1f} times the rate ({wall[0]:.1f} to {wall[-1]:.1f}), "
-            f"by CPU {statistics.median(spent):.1f} ({spent[0]:.1f} to {spent[-1]:.1f})"
-        )
+            if python("torch").exists():
+                alone = [by_hand("torch", "sweep_torch.py", examples, 1) for _ in range(COMMANDS)]
+                found["scripts of plain torch"] = mean(alone)
+                found["torch, stacked by hand"] = by_hand("torch", "sweep_torch.py", examples, RUNS)
+            if python("jax").exists():
+                found["JAX, vmap and scan"] = by_hand("jax", "sweep_jax.py", examples, RUNS)
+            for name, cost in found.items():
+                costs.setdefault(name, []).append(cost)
+    ours = costs.pop("ensemble")
+    print(f"ensemble: {spread([cost.wall for cost in ours])} s a run, {spread([cost.cpu for cost in ours])} s of CPU")
+    print(f"\n{'the rate of the ensemble over that of':38} {'whole':>18} {'by CPU':>18} {'steps alone':>18}")
+    for name, theirs in costs.items():
+        pairs = list(zip(theirs, ours, strict=True))
+        ratios = ([getattr(one, what) / getattr(own, what) for one, own in pairs] for what in Cost._fields)
+        print(f"{name:38}", *(f"{spread(ratio):>18}" for ratio in ratios))
+
+
+def spread(numbers: list[float]) -> str:
+    return f"{statistics.median(numbers):.3g} ({min(numbers):.3g}-{max(numbers):.3g})"
 
 
 def steps(rounds: int, size: int) -> None:
