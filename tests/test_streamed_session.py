@@ -9,6 +9,7 @@ import pyarrow
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from safetensors.numpy import load_file
 
 from tests.saved import outcome, same
 
@@ -58,6 +59,27 @@ def test_a_streamed_run_is_the_resident_run_to_the_bit_and_so_is_one_that_was_st
     answer = dlcli("resume", str(stopped.run_dir), "training.steps=17")
     assert answer.code == 0, answer.err
     assert same(resident, outcome(stopped._replace(code=answer.code)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["parquet", "hf", "images"])
+def test_two_ranks_read_what_one_reads(dlcli, request, tmp_path, kind):
+    if kind == "hf":
+        library = pytest.importorskip("datasets", reason="dataset=hf needs the package datasets")
+        request.getfixturevalue("table")
+        library.Dataset(parquet.read_table(tmp_path / "t.parquet").drop(["split"])).save_to_disk("saved")
+        words = ("dataset=hf", "dataset.path=saved", "dataset.target=y", "model=mlp")
+    else:
+        words = request.getfixturevalue({"parquet": "table", "images": "images"}[kind])
+    found = []
+    for ranks in (1, 2):
+        count = (f"training.devices={ranks}", f"run_dir=on-{ranks}")
+        answer = dlcli("train", *words, *QUICK, "training.steps=40", "dataset.streaming=true", *count)
+        assert answer.code == 0, answer.err
+        newest = max((tmp_path / f"on-{ranks}" / "checkpoints").iterdir())
+        found.append(load_file(newest / "model.safetensors"))
+    differences = [np.abs(found[0][name] - found[1][name]).max() for name in found[0]]
+    assert 0 < max(differences) < 1e-5
 
 
 def test_an_image_that_is_damaged_is_named(dlcli, images, tmp_path):

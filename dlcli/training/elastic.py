@@ -114,7 +114,7 @@ def rank(notes: Path, work: Callable[..., Any], arguments: Sequence[Any]) -> Any
         note.write_text(json.dumps([type(fault).__name__, fault.exit_code, fault.message, fault.hint]))
         if isinstance(fault, DistributedError):
             time.sleep(AFTERWARDS)
-        raise SystemExit(fault.exit_code) from None
+        raise SystemExit(fault.exit_code or 1) from None  # of 0 (Pruned) torch would wait for the others
     except Exception as bug:
         note.write_text(json.dumps(["", 1, f"{type(bug).__name__}: {bug}", ""]))
         raise SystemExit(1) from None
