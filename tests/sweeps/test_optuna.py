@@ -3,6 +3,7 @@
 import csv
 import json
 import statistics
+import time
 
 import pytest
 
@@ -63,6 +64,34 @@ def test_hyperband_ends_trials_at_its_rungs_and_lets_the_best_of_each_go_on(dlcl
     best = min((trial for trial in trials if trial.state.name == "COMPLETE"), key=lambda trial: trial.value)
     (told,) = [line for line in swept.out.splitlines() if line.startswith("best ")]
     assert told.split()[1] == f"trial-{best.number:04d}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_a_trial_on_two_ranks_is_ended_early_where_one_on_one_rank_is(dlcli, tmp_path, pruner):
+    pytest.importorskip("optuna", reason="pip install 'dlcli-train[optuna]'")
+    words = (
+        "dataset=iris",
+        "model=linear,mlp",
+        "training.epochs=9",
+        "training.evaluate_every=1",
+        "decompose.budget=none",
+    )
+    search = (
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.trials=6",
+        "hydra.sweeper.startup=1",
+        f"hydra.sweeper.pruner={pruner}",
+    )
+    drawn, ended = "optimizer.lr=tag(log,interval(1e-5,0.1))", []
+    for ranks in (1, 2):
+        began = time.monotonic()
+        swept = dlcli("train", "-m", *words, *search, drawn, f"training.devices={ranks}", f"run_dir=on-{ranks}")
+        assert swept.code == 0, swept.err
+        assert time.monotonic() - began < 150, "the rank that was not told waits for the other"
+        trials = (tmp_path / f"on-{ranks}").glob("trial-*/status.json")
+        ended.append([json.loads(path.read_text())["state"] for path in sorted(trials)])
+    assert ended[0] == ended[1] and set(ended[0]) == {"done", "pruned"}
 
 
 @pytest.mark.parametrize(
