@@ -231,8 +231,9 @@ def restore(run: Run, config: Config, directory: RunDirectory, display: Display)
 
 
 def fingerprints(run: Run) -> dict[str, str]:
-    """By split, of what is in it."""
-    return {name: run.data.facts.get(f"{name}_sha256") or split.sha256() for name, split in run.data.splits().items()}
+    """By split, of what is in it; and of what the numbers are called: classes, columns, tokens."""
+    facts, splits = run.data.facts, run.data.splits()
+    return {n: facts.get(f"{n}_sha256") or s.sha256() for n, s in splits.items()} | {"names": facts["names_sha256"]}
 
 
 def refuse_other_run(loaded: checkpoint.Loaded, run: Run, config: Config) -> None:
@@ -240,9 +241,9 @@ def refuse_other_run(loaded: checkpoint.Loaded, run: Run, config: Config) -> Non
     refuse_changes(loaded.identity.get("config", {}), config)
     known, found = loaded.identity.get("data", {}), fingerprints(run)
     if known != found:
-        changed = " and ".join(name for name in found if known.get(name) != found[name]) or "data"
+        changed = ", ".join(name for name in found if known.get(name) != found[name]) or "splits"
         raise CheckpointError(
-            f"the {changed} set has changed since {loaded.path.name} was saved",
+            f"the data set has changed since {loaded.path.name} was saved: {changed}",
             "restore the data that the run was started with, or start a new run with: dlcli train --from RUN_DIR",
         )
     if run.steps < loaded.step:

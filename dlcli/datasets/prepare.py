@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         "classes": list(spec.classes),
         "class_counts": class_counts(splits, classes),
         **{f"{split}_sha256": reading.sha256 for split, reading in readings.items()},
+        "names_sha256": names_hash(source),
         "duplicates": repeated,
         "label_noise": noise,
         "levels": spec.levels,
@@ -155,6 +157,11 @@ def class_counts(splits: dict[str, Resident | Streamed], classes: int) -> dict[s
     if not classes:
         return {}
     return {name: np.bincount(split.targets.numpy(), minlength=classes).tolist() for name, split in splits.items()}
+
+
+def names_hash(source: Source) -> str:
+    """Of what the numbers stand for."""
+    return sha256(repr((source.classes, source.form.columns)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def duplicates(train: list[bytes], test: list[bytes]) -> dict[str, int]:

@@ -47,6 +47,7 @@ def prepare_tokens(source: Source, name: str, preparation: dict[str, Any]) -> Da
         "vocabulary": {"size": len(source.vocabulary.tokens), "sha256": vocabulary_hash(source.vocabulary)},
         "context": context(source),
         **{f"{split}_sha256": content(part) for split, part in splits.items()},
+        "names_sha256": vocabulary_hash(source.vocabulary),
         "duplicates": duplicates(splits["train"], splits["test"]),
         "label_noise": NO_NOISE,
         "train_fraction": preparation["train_fraction"],

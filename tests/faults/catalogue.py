@@ -97,7 +97,7 @@ CATALOGUE = {
     "C10": ("pickles by the names of a checkpoint", "test_security::test_a_hostile_run_directory",
             "test_security::test_hostile_notes"),
     "C11": ("hostile safetensors", "test_checkpoints::test_a_hostile_checkpoint_is_passed_over[header: ten gigabytes]"),
-    "C12": ("hostile JSON", "test_checkpoints::test_a_hostile_checkpoint_is_passed_over[state: nested]",
+    "C12": ("hostile JSON", "test_checkpoints::test_a_hostile_checkpoint_is_passed_over",
             "test_properties::test_a_manifest_that_says_something_else_is_refused_or_means_the_same_files"),
     "C13": ("links in a checkpoint", "test_checkpoints::test_a_hostile_checkpoint_is_passed_over[with_link]",
             "test_checkpoints::test_nothing_is_written_through_a_hard_link",
