@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dlcli.errors import UsageError
+from dlcli.errors import BusyError, StorageError, UsageError
 from dlcli.report.summary import read_summary
 from dlcli.training.progress import Display
 from dlcli.training.signals import Stop
@@ -43,11 +44,14 @@ def go_on(arguments: Namespace, stop: Stop, display: Display) -> dict[str, Any]:
     config = shared.saved_config(arguments.run_dir, arguments.overrides)
     from dlcli import ranked, session
     from dlcli.sweeps import is_complete
+    from dlcli.training.directory import RunDirectory
 
     folder = arguments.run_dir.absolute()
     if arguments.overrides or not is_complete(folder):
         return ranked.at(folder, session.resume, config, stop, argv=sys.argv, display=display)
     display.say("already complete")
+    with suppress(StorageError, BusyError), RunDirectory(folder):
+        pass  # what a process left that died while it wrote the page is swept up
     summary = read_summary(folder)
     summary["run"]["path"] = str(folder)  # it may have been moved since
     display.event("finished", run_dir=str(folder), step=summary["run"]["step"], steps=summary["run"]["step"])

@@ -14,7 +14,7 @@ import subprocess
 import pytest
 
 from tests.faults.conftest import small_disk
-from tests.faults.left_behind import acknowledged, differences, newest_good, outcome
+from tests.faults.left_behind import acknowledged, differences, newest_good, outcome, strays
 from tests.faults.runs import COMMON, KINDS, check_resumed
 from tests.faults.told import told
 from tests.faults.warm import CALLS
@@ -270,5 +270,8 @@ def test_the_clock_does_not_matter(warm, unbroken, expected, tmp_path):
 def test_a_run_that_was_moved_when_it_was_done(warm, unbroken, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(unbroken(KIND)[0], folder)
+    (folder / ".report.html.4711").touch()  # a process that was killed while it wrote the page
+    (folder / "report.html").unlink()
     ended = warm.run("resume", folder)
     assert ended.code == 0 and "already complete" in ended.out and f"dlcli report {folder}" in ended.out
+    assert (folder / "report.html").exists() and not strays(folder)
