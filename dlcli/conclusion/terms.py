@@ -148,7 +148,12 @@ def digests(split: Split, view: View = lambda inputs: inputs) -> np.ndarray:
     """(n, 32): a hash of each input, or of what a model sees of it, because these need not fit into memory; two inputs
     of one SHA-256 are not known to exist.
     """
-    return np.frombuffer(b"".join(fingerprints(split, view)), np.uint8).reshape(len(split), -1)
+    found = [
+        sha256(row).digest()
+        for batch in in_chunks(split, LOOKED_AT)
+        for row in view(batch.inputs).contiguous().cpu().numpy()
+    ]
+    return np.frombuffer(b"".join(found), np.uint8).reshape(len(split), -1)
 
 
 @torch.inference_mode()
@@ -177,24 +182,10 @@ def circumstances(run: Run, config: Config) -> Circumstances:
         label_noise=run.data.facts["label_noise"]["asked"],
         duplicates=run.data.facts["duplicates"]["train_test"],
         selected_on="validation" if config["schedule"]["name"] == "plateau" else "",
-        overlap=0 if run.data.validation is None else overlap(run.data.validation, run.data.test),
+        overlap=run.data.facts["duplicates"]["validation_test"],
         one_pass=run.steps <= run.batches.epoch_steps,
         regularizers=regularizers(config),
     )
-
-
-def overlap(validation: Split, test: Split) -> int:
-    """Test inputs that stand in the validation split too."""
-    seen = set(fingerprints(validation))
-    return sum(each in seen for each in fingerprints(test))
-
-
-def fingerprints(split: Split, view: View = lambda inputs: inputs) -> list[bytes]:
-    return [
-        sha256(row).digest()
-        for batch in in_chunks(split, LOOKED_AT)
-        for row in view(batch.inputs).contiguous().cpu().numpy()
-    ]
 
 
 def regularizers(config: Config) -> tuple[str, ...]:

@@ -40,6 +40,19 @@ def oddities(train: Examples, classes: tuple[str, ...], form: Form, repeated: in
     return found
 
 
+def duplicates(train: Sequence[bytes], test: Sequence[bytes], validation: Sequence[bytes] = ()) -> dict[str, int]:
+    """Training examples whose input stood there before, and test examples whose input stands in train or validation.
+
+    Each is a hash of one input, in the order of the split.
+    """
+    seen, judged = set(train), set(validation)
+    return {
+        "train": len(train) - len(seen),
+        "train_test": sum(found in seen for found in test),
+        "validation_test": sum(found in judged for found in test),
+    }
+
+
 def names_of(form: Form, features: int) -> list[str]:
     """Of the columns of a table, of a text one for each category; elsewhere the numbers of the features."""
     if not form.columns:

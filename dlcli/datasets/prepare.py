@@ -9,7 +9,7 @@ import numpy as np
 
 from dlcli.datasets.checks import check
 from dlcli.datasets.cuts import binarize, cut, redraw_labels, subset
-from dlcli.datasets.oddities import oddities
+from dlcli.datasets.oddities import duplicates, oddities
 from dlcli.datasets.on_disk import OnDisk
 from dlcli.datasets.resident import Resident, Statistics, fit, fit_targets, read_through, resident
 from dlcli.datasets.streamed import Streamed, streamed
@@ -71,7 +71,7 @@ def prepare(source: Source, name: str, preparation: dict[str, Any]) -> Data:
         target_mean=tuple(targets.mean.tolist()),
         target_scale=targets.scale.item(),
     )
-    repeated = duplicates(readings["train"].inputs, readings["test"].inputs)
+    repeated = duplicates(**{split: reading.inputs for split, reading in readings.items()})
     facts = {
         "name": name,
         "origin": source.origin,
@@ -162,12 +162,6 @@ def class_counts(splits: dict[str, Resident | Streamed], classes: int) -> dict[s
 def names_hash(source: Source) -> str:
     """Of what the numbers stand for."""
     return sha256(repr((source.classes, source.form.columns)).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def duplicates(train: list[bytes], test: list[bytes]) -> dict[str, int]:
-    """Training examples whose input stood there before, and test examples whose input stands in train, by hashes."""
-    seen = set(train)
-    return {"train": len(train) - len(seen), "train_test": sum(found in seen for found in test)}
 
 
 def standardization(mode: str, statistics: Statistics) -> dict[str, Any]:

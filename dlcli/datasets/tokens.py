@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from dlcli.datasets.cuts import cut, subset
+from dlcli.datasets.oddities import duplicates
 from dlcli.datasets.resident import Resident, read_through
 from dlcli.datasets.windows import Windows, windows
 from dlcli.errors import DataError, UsageError
@@ -48,7 +48,7 @@ def prepare_tokens(source: Source, name: str, preparation: dict[str, Any]) -> Da
         "context": context(source),
         **{f"{split}_sha256": content(part) for split, part in splits.items()},
         "names_sha256": vocabulary_hash(source.vocabulary),
-        "duplicates": duplicates(splits["train"], splits["test"]),
+        "duplicates": duplicates(**{split: fingerprints(part) for split, part in splits.items()}),
         "label_noise": NO_NOISE,
         "train_fraction": preparation["train_fraction"],
         "seed": preparation["seed"],
@@ -125,13 +125,10 @@ def vocabulary_hash(vocabulary: Vocabulary) -> str:
     return sha256("\0".join(vocabulary.tokens).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def duplicates(train: Windows | Resident, test: Windows | Resident) -> dict[str, int]:
-    """Training examples whose input stood there before, and test examples whose input stands in train."""
-    seen = set(fingerprints(train))
-    return {"train": len(train) - len(seen), "train_test": sum(found in seen for found in fingerprints(test))}
-
-
-def fingerprints(split: Windows | Resident) -> Iterator[bytes]:
-    for start in range(0, len(split), CHUNK):
-        for row in split.batch(slice(start, start + CHUNK)).inputs.numpy():
-            yield sha256(row.tobytes()).digest()
+def fingerprints(split: Windows | Resident) -> list[bytes]:
+    """A hash of each input."""
+    return [
+        sha256(row.tobytes()).digest()
+        for start in range(0, len(split), CHUNK)
+        for row in split.batch(slice(start, start + CHUNK)).inputs.numpy()
+    ]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from dlcli.datasets.memory import parity
-from dlcli.datasets.oddities import oddities
-from dlcli.datasets.prepare import duplicates
+from dlcli.datasets.oddities import duplicates, oddities
 from dlcli.protocols import Column, Examples, Form
 
 DRAW = np.random.default_rng(0)

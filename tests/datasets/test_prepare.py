@@ -235,7 +235,7 @@ def test_repeated_inputs_are_counted_within_train_and_across_the_test():
     test.inputs[:5] = train.inputs[10:15]
     test.inputs[5] = train.inputs[0]
     train.inputs[20], test.inputs[6] = 0.0, -0.0
-    assert prepared(train, test).facts["duplicates"] == {"train": 3, "train_test": 7}
+    assert prepared(train, test).facts["duplicates"] == {"train": 3, "train_test": 7, "validation_test": 0}
 
 
 def test_a_regression_has_float_targets_with_two_axes():

@@ -95,4 +95,8 @@ def test_equal_windows_are_counted():
     numbers = np.tile(np.arange(4, dtype=np.int32), 100)
     source = Source(Examples(numbers[:-1], numbers[1:]), vocabulary=VOCABULARY, window=8)
     data = prepare(source, "play", PLAIN)
-    assert data.facts["duplicates"] == {"train": len(data.train) - 1, "train_test": len(data.test)}
+    assert data.facts["duplicates"] == {
+        "train": len(data.train) - 1,
+        "train_test": len(data.test),
+        "validation_test": len(data.test) if data.validation else 0,
+    }

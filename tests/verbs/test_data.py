@@ -69,7 +69,7 @@ def test_numbers_that_come_in_pieces_have_the_statistics_of_the_whole(dlcli, tmp
     assert far == {"name": "far"} | {name: pytest.approx(f(columns["far"]), abs=1e-6) for name, f in expected.items()}
     assert c["categories"] == dict(zip("abc", np.unique(columns["c"], return_counts=True)[1].tolist(), strict=True))
     assert split["targets"] == {name: pytest.approx(f(columns["y"]), abs=1e-6) for name, f in expected.items()}
-    assert found["duplicates"] == {"train": 5, "train_test": 7}
+    assert found["duplicates"] == {"train": 5, "train_test": 7, "validation_test": 0}
     assert max(asked) <= 1000 and sum(asked) == n + 7 + 1000  # each example once, and those of the picture
 
 
