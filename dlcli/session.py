@@ -35,7 +35,8 @@ from dlcli.training.tracker import Tracker, tensorboard_command
 Config = dict[str, Any]
 FREE_TO_CHANGE = (
     *("decompose.", "checkpoint.", "tracking.", "name", "tags", "pictures", "training.rank_timeout"),
-    *(f"training.{name}" for name in ("log_every", "diagnostics", "landscape", "threads", "devices", "sharded")),
+    *(f"training.{name}" for name in ("greatest_loss", "log_every", "diagnostics", "landscape")),
+    *(f"training.{name}" for name in ("threads", "devices", "sharded")),
 )
 SLOW = 5  # seconds of a save that are told
 LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length

@@ -19,6 +19,7 @@ class Training(NamedTuple):
     accumulate: Count
     average: Annotated[float, Range(0, 1, open_low=True, open_high=True)] | None
     on_nonfinite: Literal["stop", "skip", "rollback"]
+    greatest_loss: Positive | None
     evaluate_every: Count | Literal["auto"]
     log_every: Count
     diagnostics: bool

@@ -23,7 +23,8 @@ from dlcli.training.together import together
 
 # What runs of one program may differ in. Whatever shape such a difference gives the data, the engine sees.
 FREE = {
-    "training": {"epochs", "steps", "clip_norm", "on_nonfinite", "evaluate_every", "log_every", "average"},
+    "training": {"epochs", "steps", "clip_norm", "average", "evaluate_every", "log_every"}
+    | {"on_nonfinite", "greatest_loss"},
     "dataset": {"train_fraction", "label_noise", "validation_fraction", "seed"},
 }
 FIXED = ("model", "task", "normalization")

@@ -17,7 +17,7 @@ from dlcli.training import checkpoint
 from dlcli.training.diagnostics import diagnose
 from dlcli.training.evaluate import Cut, evaluate, pictures, reduce
 from dlcli.training.ranks import ALONE
-from dlcli.training.run import Run
+from dlcli.training.run import Learner, Run
 from dlcli.training.saving import Flushed, Saver
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
@@ -254,8 +254,20 @@ def close_window(run: Run) -> dict[str, float]:
             message = f"'{name}' was not finite in one of the {steps} steps up to step {run.state.step}"
             raise Diverged(message, "try a lower optimizer.lr or training.clip_norm=1")
     for learner in run.learners:
+        refuse_great(run, learner, means.get(f"{learner.phase.name}/running_loss", 0.0))
         means[f"{learner.phase.name}/lr"] = run.lr(learner)
     return means | skipped
+
+
+def refuse_great(run: Run, learner: Learner, loss: float) -> None:
+    """A loss may grow a thousandfold and stay finite; who knows what is too much can say so."""
+    greatest = run.training.greatest_loss
+    if greatest is not None and loss > greatest:
+        message = f"the mean loss of phase '{learner.phase.name}' is {loss:.4g} up to step {run.state.step}"
+        raise Diverged(
+            f"{message}, above training.greatest_loss={greatest:g}",
+            f"try a lower optimizer.lr (now {learner.optimizer.lr:g}) or training.clip_norm=1",
+        )
 
 
 def epoch(run: Run) -> float:

@@ -139,6 +139,16 @@ def test_a_loss_that_grows_without_end_is_a_warning_and_the_best_is_kept(warm, t
     assert best < 20 and (tmp_path / "run" / "checkpoints" / f"step-{best:09d}").is_dir()
 
 
+def test_a_loss_that_grows_ends_the_run_where_that_is_asked_for(warm, tmp_path):
+    words = ["train", "dataset=diabetes", "model=linear", "optimizer=gd", "optimizer.lr=0.4", "schedule=constant"]
+    words += ["training.steps=20", "training.evaluate_every=1", "training.greatest_loss=5"]
+    ended = warm.run(*words, *COMMON, "run_dir=run", cwd=tmp_path)
+    told(ended, 5, "the mean loss of phase 'train' is", "above training.greatest_loss=5", "the last good checkpoint is")
+    status, step = read(tmp_path / "run" / "status.json"), newest_good(tmp_path / "run")
+    assert status["state"] == "failed" and 0 < step < status["step"] < 20
+    assert (tmp_path / "run" / "checkpoints" / "step-000000001").is_dir()  # the best
+
+
 DIVERGING = ["optimizer=sgd", "optimizer.lr=1e30", "normalization=none", "schedule=constant"]
 
 
