@@ -34,9 +34,9 @@ from dlcli.training.tracker import Tracker, tensorboard_command
 
 Config = dict[str, Any]
 FREE_TO_CHANGE = (
-    *("decompose.", "checkpoint.", "tracking.", "name", "tags", "pictures", "training.rank_timeout"),
-    *(f"training.{name}" for name in ("greatest_loss", "log_every", "diagnostics", "landscape")),
-    *(f"training.{name}" for name in ("threads", "devices", "sharded")),
+    *("decompose.", "checkpoint.", "tracking.", "name", "tags", "pictures"),
+    *("training.rank_timeout", "training.greatest_loss"),
+    *(f"training.{name}" for name in ("log_every", "diagnostics", "landscape", "threads", "devices", "sharded")),
 )
 SLOW = 5  # seconds of a save that are told
 LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length
@@ -202,8 +202,7 @@ def headline(run: Run, run_dir: Path) -> list[str]:
 
 def identify(run: Run, config: Config, directory: RunDirectory) -> dict[str, Any]:
     """What a checkpoint says of its run, so that no other run can go on from it."""
-    run_id = read_environment(directory.path).get("run_id")
-    return {"run": run_id, "config": config, "data": fingerprints(run)}
+    return {"run": read_environment(directory.path).get("run_id"), "config": config, "data": fingerprints(run)}
 
 
 def restore(run: Run, config: Config, directory: RunDirectory, display: Display) -> int | None:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from dlcli.errors import CheckpointError, Diverged, StorageError
 from dlcli.training import manifest, strict_json, tensor_file
-from dlcli.training.durable import free_bytes, no_room, storage, sync_folder, write_new
+from dlcli.training.durable import free_bytes, no_room, storage, sync_folder, unhurried, write_new
 from dlcli.training.manifest import MANIFEST, STATE, Damaged, Manifest
 
 NAME = re.compile(r"step-([0-9]{9,})")
@@ -115,8 +115,8 @@ def host_copy(tensor: Tensor, place: Tensor | None) -> Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def save(folder: Path, taken: Snapshot, identity: dict[str, Any]) -> Path:
-    """Write a checkpoint; once this returns it is durable. Flush metrics and events before.
+def save(folder: Path, taken: Snapshot, identity: dict[str, Any], rest: Callable[[float], object] = bool) -> Path:
+    """Write a checkpoint; once this returns it is durable. Flush metrics and events before. rest: see `unhurried`.
 
     Raises StorageError when the disk refuses; older checkpoints then stay.
     """
@@ -132,7 +132,7 @@ def save(folder: Path, taken: Snapshot, identity: dict[str, Any]) -> Path:
         beside = folder / f"{SAVING}{path.name}"
         beside.mkdir()
         try:
-            _write(beside, taken, identity)
+            _write(beside, taken, identity, rest)
             sync_folder(beside)
             _rename_new(beside, path)
         except BaseException:
@@ -144,14 +144,14 @@ def save(folder: Path, taken: Snapshot, identity: dict[str, Any]) -> Path:
     return path
 
 
-def _write(beside: Path, taken: Snapshot, identity: dict[str, Any]) -> None:
+def _write(beside: Path, taken: Snapshot, identity: dict[str, Any], rest: Callable[[float], object]) -> None:
     """All files of a checkpoint, the manifest last. Hashing runs beside writing: both are slow and need no Python."""
     files, kinds = {}, {}
     with ThreadPoolExecutor(1) as hasher:
 
         def put(name: str, pieces: list[memoryview]) -> None:
-            digest = hasher.submit(_digest, pieces)
-            write_new(beside / name, pieces)
+            digest = hasher.submit(_digest, unhurried(pieces, rest))
+            write_new(beside / name, unhurried(pieces, rest))
             files[name] = manifest.File(sum(len(piece) for piece in pieces), digest.result())
 
         for stem, named in taken.tensors.items():
@@ -161,7 +161,7 @@ def _write(beside: Path, taken: Snapshot, identity: dict[str, Any]) -> None:
     write_new(beside / MANIFEST, [manifest.dump(Manifest(taken.step, identity, files, kinds))])
 
 
-def _digest(pieces: list[memoryview]) -> str:
+def _digest(pieces: Iterable[memoryview]) -> str:
     digest = sha256()
     for piece in pieces:
         digest.update(piece)

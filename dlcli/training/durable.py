@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dlcli.errors import StorageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # disk, quota, file-size limit
 BESIDE = re.compile(r"\..+\.[0-9]+")  # names of files that are not yet in their place
+SLICE = 2 * 2**20  # bytes between two rests
 PIECE = 64 * 2**20  # bytes per write call; Linux writes at most 2 GiB at once
 
 
@@ -67,6 +69,15 @@ def write_new(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def unhurried(pieces: Iterable[memoryview], rest: Callable[[float], object]) -> Iterator[memoryview]:
+    """The same bytes, a slice at a time; `rest` is told the seconds that whoever takes them needed for each."""
+    for piece in pieces:
+        for start in range(0, len(piece), SLICE):
+            taken = time.perf_counter()
+            yield piece[start : start + SLICE]
+            rest(time.perf_counter() - taken)
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,6 +18,7 @@ from dlcli.training.checkpoint import Snapshot
 from dlcli.training.run import Run
 
 POLITE = 10  # niceness of the writing, 0 to 19
+IDLE = 3  # times as long as it works that the writing rests, while nobody waits for it: steps need the memory's speed
 RARELY = 20  # times as long as a save took, until the next that nobody asked for at this step
 
 
@@ -47,6 +48,7 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, "checkpoint", initializer=step_back)
         self._writing: Future[None] | None = None
         self._taken: Snapshot | None = None  # the last, whose memory is free once it is written
+        self._hurried = threading.Event()  # somebody waits
         self._rested = 0.0  # when the disk will have had its rest, by time.monotonic
 
     def __enter__(self) -> Self:
@@ -55,6 +57,7 @@ class Saver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._hurried.set()
         while self._writing is not None and not self._writing.done():
             with suppress(KeyboardInterrupt):
                 wait([self._writing])
@@ -71,6 +74,7 @@ class Saver:
                 run.tensors()  # the first puts together what all have
             return
         run.state.window = {name: float(value) for name, value in run.state.window.items()}
+        self._hurried.clear()
         self._taken = checkpoint.snapshot(run.state.step, run.tensors(), run.plain_state(), self._taken)
         self._writing = self._thread.submit(self._write, self._taken, run.state.best_step)
 
@@ -86,6 +90,7 @@ class Saver:
 
     def wait(self) -> None:
         """Until what was saved is durable."""
+        self._hurried.set()
         if self._writing is not None:
             wait([self._writing])
             ended, self._writing = self._writing, None
@@ -94,7 +99,7 @@ class Saver:
     def _write(self, taken: Snapshot, best: int) -> None:
         started = time.monotonic()
         self._journal.flush()
-        checkpoint.save(self._folder, taken, self._identity)
+        checkpoint.save(self._folder, taken, self._identity, lambda worked: self._hurried.wait(IDLE * worked))
         now = time.monotonic()
         self._rested = now + RARELY * (now - started)
         self._acknowledge(taken.step, now - started)

@@ -44,9 +44,9 @@ NAME_RULE = "a name is 1 to 100 letters, digits, spaces and signs, without / and
         ),
         (
             "training.precision=bf61",
-            "training.precision: got 'bf61', wanted fp32 | bf16",
-            "did you mean 'training.precision=bf16'? training.precision: fp32 | bf16 "
-            "(autocast; final risks are always evaluated in fp32)",
+            "training.precision: got 'bf61', wanted fp32 | tf32 | bf16",
+            "did you mean 'training.precision=bf16'? training.precision: fp32 | tf32 (products on a GPU) | bf16 "
+            "(autocast); risks are always those of fp32",
         ),
         ("training=5", "training: got 5, wanted a section of settings", "set training.KEY=VALUE"),
         ("model=null", "section 'model' is missing", "choose with model=NAME"),

@@ -1,12 +1,13 @@
 """Saving beside training: what waits for the disk, what does not, and what a failing disk is told as."""
 
 import threading
+import time
 
 import pytest
 import torch
 
 from dlcli.errors import Diverged, Interrupted, StorageError
-from dlcli.training import checkpoint, saving
+from dlcli.training import checkpoint, durable, saving
 from dlcli.training.loop import fit
 from dlcli.training.saving import Saver
 from dlcli.training.signals import Stop
@@ -23,13 +24,13 @@ def disk(monkeypatch):
 
     write = checkpoint.save
 
-    def slow(folder, taken, identity):
+    def slow(folder, taken, identity, rest):
         Disk.reached.set()
         assert Disk.go.wait(SECONDS)
         if Disk.fault:
             raise Disk.fault
         Disk.saved.append(taken.step)
-        return write(folder, taken, identity)
+        return write(folder, taken, identity, rest)
 
     monkeypatch.setattr(checkpoint, "save", slow)
     return Disk
@@ -52,6 +53,19 @@ def test_what_is_saved_is_the_state_of_its_step(make_run, notebook, tmp_path, di
     run.restore(found.tensors, found.state)
     assert torch.equal(run.learners[0].parameters.weights, before) and run.state.step == 0
     assert acknowledged == [0]
+
+
+def test_writing_rests_between_slices_until_somebody_waits_for_it(make_run, notebook, tmp_path, monkeypatch):
+    monkeypatch.setattr(durable, "SLICE", 256)
+    monkeypatch.setattr(saving, "IDLE", 1e9)
+    run, acknowledged = make_run(), []
+    with saver_of(run, tmp_path, notebook, acknowledged) as saver:
+        saver.save()
+        time.sleep(0.3)
+        assert not acknowledged and not saver.rested
+        saver.wait()
+        assert acknowledged == [0]
+    assert checkpoint.load(checkpoint.path_of(tmp_path, 0)).step == 0
 
 
 def test_one_is_written_at_a_time(make_run, notebook, tmp_path, disk):
