@@ -9,7 +9,7 @@ help:
 	@grep -h '^# make' $(MAKEFILE_LIST) | sed 's/^# //'
 
 demo: $(VENV)/.ready
-	$(DLCLI) train
+	$(DLCLI) train pictures=always
 
 test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
