@@ -19,7 +19,7 @@ from dlcli.training.run import Run
 
 POLITE = 10  # niceness of the writing, 0 to 19
 IDLE = 3  # times as long as it works that the writing rests, while nobody waits for it: steps need the memory's speed
-RARELY = 20  # times as long as a save took, until the next that nobody asked for at this step
+RARELY = 5  # times as long as a save took, with its rests, until the next that nobody asked for at this step
 
 
 class Flushed(Protocol):
