@@ -218,8 +218,8 @@ def test_memory_that_ends(warm, expected, tmp_path):
 
 @pytest.mark.faults
 def test_too_little_memory_for_the_batch(warm, tmp_path):
-    words = ["train", "dataset=digits", "model=mlp", "model.width=2048", "model.depth=16", "optimizer=sgd"]
-    ended = warm.run(*words, "training.batch_size=full", "run_dir=run", cwd=tmp_path, memory=900 * 2**20)
+    words = ["train", "dataset=two_moons", "dataset.examples=100000", "model=mlp", "model.width=512", "optimizer=sgd"]
+    ended = warm.run(*words, "training.batch_size=full", "run_dir=run", cwd=tmp_path, memory=600 * 2**20)
     told(ended, 7, "out of memory", "training.accumulate=")
 
 
