@@ -9,7 +9,7 @@ help:
 	@grep -h '^# make' $(MAKEFILE_LIST) | sed 's/^# //'
 
 demo: $(VENV)/.ready
-	$(DLCLI) train pictures=always
+	$(DLCLI) train pictures=always training.threads=1
 
 test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .

@@ -26,7 +26,7 @@ class Picture(NamedTuple):
 
 MOST_HISTOGRAMS, MOST_LADDERS, MOST_COMMANDS = 4, 6, 24
 METRICS = ("loss", "error")
-DRAWING = 2.0  # seconds that the pictures of one run take, half of them Matplotlib's import
+DRAWING = 2.0  # seconds that the pictures of one run take at most, in TensorBoard and on its page
 STYLE = """
 :root { color-scheme: light }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff }

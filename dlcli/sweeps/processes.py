@@ -107,7 +107,7 @@ def work(job: Job, answer: Connection) -> None:
     os.setpgid(0, 0)  # Ctrl-C at the terminal is for the sweep, which then stops its jobs
     threading.Thread(target=end_with_the_sweep, daemon=True).start()
     Path(job.folder).mkdir(parents=True, exist_ok=True)
-    with open(Path(job.folder) / "train.log", "ab", buffering=0) as log:  # noqa: PTH123
+    with Path(job.folder, "train.log").open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     answer.send(carry_out(job))

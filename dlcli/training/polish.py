@@ -57,9 +57,8 @@ def polish(
             if first == 0:
                 part = part + penalty.of(leaves)
             total += part.detach()
-            for gradient, more in zip(
-                gradients, torch.autograd.grad(part, leaves, materialize_grads=True), strict=True
-            ):
+            of_part = torch.autograd.grad(part, leaves, materialize_grads=True)
+            for gradient, more in zip(gradients, of_part, strict=True):
                 gradient += more
         return total, gradients
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from dlcli.conclusion import evaluation
+from dlcli.conclusion.evaluation import evaluate_splits
 from dlcli.datasets.resident import Resident
 from dlcli.protocols import DataSpec
 from dlcli.tasks.classification import multiclass
-from dlcli.training.evaluate import evaluate, evaluate_real
+from dlcli.training.evaluate import chunk_of, evaluate, evaluate_real
 from dlcli.training.loop import fit
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
@@ -77,6 +79,38 @@ def test_every_example_has_its_row(model, split):
     assert {name: values.shape for name, values in rows.items()} == {"loss": (101,), "error": (101,)}
     assert rows["loss"].dtype == np.float64
     assert rows["loss"] == pytest.approx(expected.double().numpy(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "causal", "device", "size"),
+    [
+        ((1, 28, 28), False, "cpu", 1000),
+        ((3, 32, 32), False, "cpu", 341),
+        ((3, 224, 224), False, "cpu", 6),
+        ((3, 224, 224), False, "cuda", 111),
+        ((64,), True, "cpu", 15),
+        ((5000,), True, "cuda", 1),
+    ],
+)
+def test_few_large_examples_go_forward_together_and_many_small_ones(shape, causal, device, size):
+    assert chunk_of(DataSpec("planted", shape, causal=causal), torch.device(device)) == size
+
+
+def test_what_the_last_evaluation_measured_is_not_evaluated_again(make_run, notebook, tmp_path, monkeypatch):
+    run, asked = make_run(steps=4, evaluate_every=2), []
+    fit(run, tmp_path, {}, notebook, notebook, Stop())
+
+    def counted(model, task, split, **named):
+        asked.append(split)
+        return evaluate(model, task, split, **named)
+
+    monkeypatch.setattr(evaluation, "evaluate", counted)
+    known = evaluate_splits(run).rows
+    assert [split is run.data.test for split in asked] == [True]
+    run.state.step += 1  # then it is of other weights
+    anew = evaluate_splits(run).rows
+    assert len(asked) == 1 + len(run.data.splits())
+    assert all(np.array_equal(known[split][name], anew[split][name]) for split in anew for name in anew[split])
 
 
 def test_the_order_of_the_examples_does_not_matter(model, split):
