@@ -1,6 +1,6 @@
 """Rate of short jobs: launchers of sweeps against the same runs as separate commands, one after the other.
 
-    python benchmarks/launchers.py process ray
+    python benchmarks/launchers.py process ray --cluster
 
 Half of the separate commands run before the sweeps and half after them, so that a machine whose other load drifts
 favours nobody; the sweeps alternate over the rounds. Interpreters, imports and composition count: they are what a user
@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 JOB = ("dataset=digits", "model=mlp", "training.epochs=5")
@@ -33,14 +35,27 @@ def command(*words: str) -> float:
     return time.perf_counter() - started
 
 
+@contextmanager
+def cluster(slots: int) -> Iterator[None]:
+    """Ray on this machine, as it waits for sweeps where there is a cluster."""
+    ray = Path(sys.executable).with_name("ray")
+    starting = [ray, "start", "--head", f"--num-cpus={slots}", "--include-dashboard=false", "--disable-usage-stats"]
+    subprocess.run(starting, stdout=subprocess.DEVNULL, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([ray, "stop"], stdout=subprocess.DEVNULL, check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("launchers", nargs="+", help="options of hydra/launcher")
     parser.add_argument("--jobs", type=int, default=32)
     parser.add_argument("--slots", type=int, default=2, help="jobs at once, where the launcher is asked")
     parser.add_argument("--rounds", type=int, default=1, help="sweeps with each launcher")
+    parser.add_argument("--cluster", action="store_true", help="Ray is running already; else each sweep starts it")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as room:
+    with tempfile.TemporaryDirectory() as room, cluster(arguments.slots) if arguments.cluster else nullcontext():
         os.chdir(room)
 
         def separate(seeds: range) -> float:
@@ -54,6 +69,8 @@ def main() -> None:
                 words = ["-m", f"hydra/launcher={launcher}", f"seed=range({arguments.jobs})"]
                 if launcher != "serial":
                     words.append(f"hydra.launcher.slots={arguments.slots}")
+                if launcher == "ray" and arguments.cluster:
+                    words.append("hydra.launcher.address=auto")
                 sweeps[launcher] += command(*words, f"run_dir={Path(room) / f'{launcher}-{turn}'}")
         seconds += separate(range(half, 2 * half))
     one = seconds / (2 * half)

@@ -35,12 +35,9 @@ def train(
     from dlcli import session
     from dlcli.training.progress import ProgressDisplay
     from dlcli.training.signals import Stop
-    from dlcli.verbs.train import run_page
 
     with Stop() as stop:
-        summary = session.train(config, ["dlcli", "train", *overrides], stop, ProgressDisplay(lines=not quiet))
-    run_page(Path(summary["run"]["path"]))
-    return summary
+        return session.train(config, ["dlcli", "train", *overrides], stop, ProgressDisplay(lines=not quiet))
 
 
 def load(run_dir: str | Path, *, checkpoint: str = "last", plugins: Sequence[str] = ()) -> Trained:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -18,8 +19,11 @@ from dlcli.decomposition import record
 from dlcli.decomposition.decompose import Decomposition
 from dlcli.decomposition.diagnose import diagnose
 from dlcli.decomposition.drawn import judge_drawn
+from dlcli.errors import StorageError
 from dlcli.protocols import Task
+from dlcli.report.page import write_page
 from dlcli.report.summary import NOT_COMPARED, flatten, summarize
+from dlcli.study import study
 from dlcli.training.directory import RunDirectory, read_environment
 from dlcli.training.durable import replace_all
 from dlcli.training.loop import spending
@@ -36,7 +40,7 @@ PRECISE = 1e-5  # difference of a risk to that in float64, relative to 1 + |L|, 
 def conclude(
     run: Run, config: Config, directory: RunDirectory, tracker: Tracker, stopped: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Evaluate, decompose, keep. Returns the content of summary.json, which is written last.
+    """Evaluate, decompose, keep. Returns the content of summary.json, which is written last, but for the page.
 
     This is the first and only time that the test split is read.
     """
@@ -82,12 +86,17 @@ def conclude(
         timing=run.state.seconds,
         warnings=[*warnings(run, pool), *divergence(run, risks), *imprecision(difference, risks)],
     )
+    concluded = {
+        "path": str(directory.path), "status": "done", "reason": "", "config": flatten(config), "summary": summary
+    }  # fmt: skip
     with spending(run, "tracking"):
-        exhibit(run, config, tracker, evaluated.decisions, summary)
+        drawn = exhibit(run, config, tracker, evaluated.decisions, concluded)
     summary["timing"] = dict(run.state.seconds)
     directory.write_summary(summary)
     if parts:
         pool.enter(summary, directory)
+    with suppress(StorageError):  # the page says nothing that is not on the disk already
+        write_page(directory.path, study([concluded]), [concluded], drawn)
     return summary
 
 

@@ -1,20 +1,19 @@
-"""What TensorBoard shows of a concluded run beside the curves of its training, and of a sweep."""
+"""What TensorBoard shows of a concluded run beside the curves of its training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from dlcli.report.page import every_picture, worth_drawing
+from dlcli.report.pictures import Picture, pictures, worth_drawing
 from dlcli.report.summary import flatten
 from dlcli.study import study
 from dlcli.training import strict_json
 from dlcli.training.durable import replace
-from dlcli.training.events import EventFile
 from dlcli.training.landscape import slices
 from dlcli.training.loop import epoch
 from dlcli.training.run import Run
@@ -24,10 +23,13 @@ SHOWN_MISTAKES = 16
 
 
 def exhibit(
-    run: Run, config: dict[str, Any], tracker: Tracker, decisions: np.ndarray | None, summary: dict[str, Any]
-) -> None:
-    """Final risks, the terms, the row of the HParams tab, and pictures. decisions: (n,) classes decided on test."""
-    step = run.state.step
+    run: Run, config: dict[str, Any], tracker: Tracker, decisions: np.ndarray | None, concluded: Mapping[str, Any]
+) -> list[Picture]:
+    """Final risks, the terms, the row of the HParams tab, and pictures, of which those of the page are returned.
+
+    decisions: (n,) classes decided on test. concluded: the run, as `summary.read_run` will return it.
+    """
+    step, summary = run.state.step, concluded["summary"]
     values = {
         f"risk/{split}/{name}": risk["value"]
         for split, risks in summary["risks"].items()
@@ -45,9 +47,10 @@ def exhibit(
     final = {key.removeprefix("risk/"): value for key, value in values.items() if key.startswith("risk/")}
     tracker.hparams({key: value for key, value in flatten(config).items() if not isinstance(value, list)}, final, step)
     survey(run, tracker, Path(summary["run"]["path"]))
-    if worth_drawing(config["pictures"], summary["timing"]["training"]):
-        draw(run, config, tracker, decisions, summary)
+    worth = worth_drawing(config["pictures"], summary["timing"]["training"])
+    drawn = draw(run, tracker, decisions, concluded) if worth else []
     tracker.flush()
+    return drawn
 
 
 def survey(run: Run, tracker: Tracker, run_dir: Path) -> None:
@@ -68,35 +71,15 @@ def plain(losses: np.ndarray) -> list[Any]:
     return np.where(np.isfinite(losses), losses.astype(object), None).tolist()
 
 
-def exhibit_study(studied: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """The pictures of the page of several runs, which stand above the step axis, at step 0."""
-    events = EventFile(folder / "tensorboard")
-    try:
-        for tag, pixels in report_pictures(studied, runs):
-            events.image(tag, pixels, 0)
-    finally:
-        events.close()
-
-
-def report_pictures(studied: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, np.ndarray]]:
+def draw(run: Run, tracker: Tracker, decisions: np.ndarray | None, concluded: Mapping[str, Any]) -> list[Picture]:
+    """Into TensorBoard; returns those that the page of the run has too."""
     from dlcli.report import figures  # half a second, and a run that was stopped draws nothing
 
-    for picture in every_picture(studied, runs):
-        if picture.figure is not None:
-            yield f"report/{picture.tag}", figures.pixels(picture.figure)
-
-
-def draw(
-    run: Run, config: dict[str, Any], tracker: Tracker, decisions: np.ndarray | None, summary: dict[str, Any]
-) -> None:
-    from dlcli.report import figures
-
-    step, path = run.state.step, summary["run"]["path"]
-    record = {"path": path, "status": "done", "reason": "", "config": flatten(config), "summary": summary}
-    for tag, pixels in report_pictures(study([record]), [record]):
-        tracker.image(tag, pixels, step)
+    step, drawn = run.state.step, pictures(study([concluded]), [concluded])
+    for each in drawn:
+        tracker.image(f"report/{each.tag}", figures.pixels(each.figure), step)
     if decisions is None:
-        return
+        return drawn
     test, classes = run.data.test, run.data.spec.classes
     targets = test.targets.cpu().numpy()
     tracker.image("test/confusion", figures.pixels(figures.confusion(targets, decisions, classes)), step)
@@ -105,3 +88,4 @@ def draw(
         inputs = test.batch(torch.from_numpy(wrong).to(run.device)).inputs.cpu().numpy()
         shown = figures.misclassified(inputs, targets[wrong], decisions[wrong], classes)
         tracker.image("test/misclassified", figures.pixels(shown), step)
+    return drawn

@@ -21,6 +21,7 @@ def pixels(figure: Figure) -> np.ndarray:
     """The figure as (height, width, 3) uint8, for TensorBoard."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
+    figure.set_layout_engine("none")  # as it has found it, so that `svg` need not lay it out again
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 

@@ -5,28 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from dlcli.report import wording
+from dlcli.report.pictures import Picture, Run
 from dlcli.report.studies import CELLS, COMPARED, comparison_rows, group_rows
-from dlcli.report.summary import read_history
 from dlcli.report.table import notes, origins
+from dlcli.training.durable import replace
 
-Run = Mapping[str, Any]  # as `summary.read_run` returns it
-
-
-class Picture(NamedTuple):
-    tag: str  # short, for TensorBoard
-    words: str
-    figure: Any  # a matplotlib Figure; None where there is nothing to draw
-
-
-MOST_HISTOGRAMS, MOST_LADDERS, MOST_COMMANDS = 4, 6, 24
-METRICS = ("loss", "error")
-DRAWING = 2.0  # seconds that the pictures of one run take at most, in TensorBoard and on its page
+MOST_COMMANDS = 24
 STYLE = """
 :root { color-scheme: light }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff }
@@ -61,14 +50,16 @@ DEFINITIONS = (
 )  # fmt: skip
 
 
-def worth_drawing(asked: str, training: float) -> bool:
-    """asked: the setting `pictures`. training: the seconds of it, which looking at a run should not outlast."""
-    return asked == "always" or (asked == "auto" and training > DRAWING)
+def write_page(folder: Path, study: Mapping[str, Any], runs: Sequence[Run], pictures: Sequence[Picture]) -> Path:
+    """FOLDER/report.html. Raises StorageError."""
+    path = folder.absolute() / "report.html"
+    replace(path, page(study, runs, folder.absolute().name, pictures).encode())
+    return path
 
 
-def page(study: Mapping[str, Any], runs: Sequence[Run], title: str, drawn: bool = True) -> str:
-    """The whole document. study: as `dlcli.study.study` makes it. drawn: with pictures."""
-    body = "\n".join(sections(study, runs, drawn))
+def page(study: Mapping[str, Any], runs: Sequence[Run], title: str, pictures: Sequence[Picture] = ()) -> str:
+    """The whole document. study: as `dlcli.study.study` makes it."""
+    body = "\n".join(sections(study, runs, pictures))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -76,20 +67,19 @@ def page(study: Mapping[str, Any], runs: Sequence[Run], title: str, drawn: bool 
     )
 
 
-def sections(study: Mapping[str, Any], runs: Sequence[Run], drawn: bool) -> Iterator[str]:
-    pictures = inlined if drawn else lambda _: ""
+def sections(study: Mapping[str, Any], runs: Sequence[Run], pictures: Sequence[Picture]) -> Iterator[str]:
+    shown = {name: inlined(list(those)) for name, those in groupby(pictures, lambda each: each.tag.split("/")[0])}
     done = [run for run in runs if run["summary"] is not None]
     yield from headline(study, done)
     if len(runs) > 1:
         yield section("Groups", table(CELLS, group_rows(study)) + over(study))
     told = told_of_one(done[0]["summary"]) if study["runs"] == len(done) == 1 else ""
-    yield section("Why the test risk is what it is", told + pictures(term_pictures(study, done)))
-    if study.get("search"):
-        yield section("The search", pictures(search_pictures(study["search"])))
+    yield section("Why the test risk is what it is", told + shown.get("terms", ""))
+    yield section("The search", shown.get("search", ""))
     rows = comparison_rows(study)
     if rows:
-        yield section("Paired differences", table(COMPARED, rows) + pictures(forests(study)))
-    yield section("The way there", pictures(way_pictures(study, done)))
+        yield section("Paired differences", table(COMPARED, rows) + shown.get("differences", ""))
+    yield section("The way there", shown.get("way", ""))
     yield section("What to know before believing this", listed(warnings(study, runs)))
     yield section("Words", "".join(f"<p><b>{escape(word)}</b>: {escape(text)}</p>" for word, text in DEFINITIONS))
     yield section("Again", commands(runs))
@@ -140,23 +130,9 @@ def listed(lines: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
 
 
-def every_picture(study: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Picture]:
-    """Those of the page, for others who want to show them."""
-    done = [run for run in runs if run["summary"] is not None]
-    yield from term_pictures(study, done)
-    if study.get("search"):
-        yield from search_pictures(study["search"])
-    yield from forests(study)
-    yield from way_pictures(study, done)
-
-
-def inlined(drawn: Iterator[Picture]) -> str:
-    made = [
-        f"<figure>{inline(each.figure)}<figcaption>{escape(each.words)}</figcaption></figure>"
-        for each in drawn
-        if each.figure is not None
-    ]
-    return f'<div class="pictures">{"".join(made)}</div>' if made else ""
+def inlined(pictures: Sequence[Picture]) -> str:
+    made = (f"<figure>{inline(each.figure)}<figcaption>{escape(each.words)}</figcaption></figure>" for each in pictures)
+    return f'<div class="pictures">{"".join(made)}</div>'
 
 
 def inline(figure: Any) -> str:
@@ -171,72 +147,6 @@ def inline(figure: Any) -> str:
     for size in ("width", "height"):  # the view box stays: the page decides how large
         text = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", text, count=1)
     return text
-
-
-def term_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[Picture]:
-    from dlcli.report import charts
-
-    for metric in METRICS:
-        words = "Terms end to end up to the test risk; hatched: approximation or optimization, not told apart."
-        yield Picture(f"terms/{metric}", f"{metric}: {words}", charts.bars(study["groups"], metric))
-        for number in study["numbers"]:
-            drawn = charts.swept(number, study["groups"], metric)
-            said = f"{metric} against {number['key']}, bands over {', '.join(study['over'])}."
-            yield Picture(f"terms/{metric}_against_{number['key']}", said, drawn)
-
-
-def search_pictures(search: Mapping[str, Any]) -> Iterator[Picture]:
-    from dlcli.report import searches
-
-    words = "The search by the validation loss: trials in their order, and the best so far; crosses were ended early."
-    yield Picture("search/history", words, searches.history(search))
-    words = "Each line is a trial; dark ones did well on validation."
-    yield Picture("search/parallel", words, searches.parallel(search))
-    for key in search["settings"]:
-        words = f"Validation loss against {key}, whatever the other settings were."
-        yield Picture(f"search/{key}", words, searches.against(search, key))
-    words = "Share of the variance of the validation loss that a setting explains over its range (fANOVA)."
-    yield Picture("search/importance", words, searches.importance(search))
-
-
-def forests(study: Mapping[str, Any]) -> Iterator[Picture]:
-    from dlcli.report import charts
-
-    for quantity in dict.fromkeys(each["quantity"] for each in study["comparisons"]):
-        words = f"{quantity}: left of 0 the first is lower; filled: the corrected test decides."
-        yield Picture(f"differences/{quantity}", words, charts.forest(study["comparisons"], quantity))
-
-
-def way_pictures(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[Picture]:
-    """One run of each group stands for it."""
-    from dlcli.report import charts
-
-    first = {group["label"]: run for group in study["groups"] if (run := representative(group, done)) is not None}
-    records = {name: run["summary"]["decomposition"].get("loss") for name, run in first.items()}
-    ladders = {name: record for name, record in list(records.items())[:MOST_LADDERS] if record}
-    if ladders:
-        words = "Upper bounds of min_F L_train against the seconds spent; a curve that still falls is not done."
-        yield Picture("way/upper_bounds", words, charts.ladder(ladders))
-        ends = next(iter(ladders.values()))["approx_train"]["interval"] if len(ladders) == 1 else (None, None)
-        histories = {name: read_history(Path(run["path"])) for name, run in first.items()}
-        words = "Risks at the evaluations of the training, by the definitions of the report."
-        yield Picture("way/risks", words, charts.steps(histories, "loss", ends))
-    for name, run in list(first.items())[:MOST_HISTOGRAMS]:
-        rows = [rows_of(Path(run["path"]), split) for split in ("train", "test")]
-        if records[name] and None not in [None if each is None else 0 for each in rows]:
-            unit, low = records[name]["loss"]["unit"], records[name]["approx_train"]["interval"][0]
-            words = f"Losses of single examples: {name}"
-            yield Picture(f"losses/{name}", words, charts.histogram(*rows, unit, low))
-
-
-def representative(group: Mapping[str, Any], done: Sequence[Run]) -> Run | None:
-    paths = {run["path"]: run for run in done}
-    return next((paths[path] for path in group["paths"] if path in paths), None)
-
-
-def rows_of(run_dir: Path, split: str) -> np.ndarray | None:
-    path = run_dir / "losses" / f"{split}_loss.npy"
-    return np.load(path, allow_pickle=False) if path.is_file() else None
 
 
 def warnings(study: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -149,4 +150,5 @@ def together() -> Iterator[None]:
 def parted(error: RuntimeError) -> DistributedError:
     """What a call that waits for other ranks means when it fails."""
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    first = re.sub(r"^\[\S+:\d+\] |\. This is typically caused by.*", "", first)  # a line of gloo's source, its guess
     return DistributedError(f"{LOST}: {first}"[:200], "continue with: dlcli resume RUN_DIR")

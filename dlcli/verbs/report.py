@@ -57,8 +57,12 @@ def show(runs: Sequence[dict[str, Any]], form: str, by: str | None, over: Sequen
 
         print(markdown(studied), end="")
     elif form == "html":
+        from dlcli.report.page import write_page
+        from dlcli.report.pictures import pictures
+
         folder = folders[0] if len(folders) == 1 else Path()
-        print(f"page: {configs.shown(write_page(studied, runs, folder))}")
+        found = with_search(studied, folder)
+        print(f"page: {configs.shown(write_page(folder, found, runs, pictures(found, runs)))}")
     else:
         from rich.console import Console
 
@@ -67,16 +71,6 @@ def show(runs: Sequence[dict[str, Any]], form: str, by: str | None, over: Sequen
 
         print_comparison(runs, Console())
         print_study(studied, Console())
-
-
-def write_page(studied: dict[str, Any], runs: Sequence[dict[str, Any]], folder: Path, drawn: bool = True) -> Path:
-    """FOLDER/report.html; drawn: with pictures."""
-    from dlcli.report.page import page
-    from dlcli.training.durable import replace
-
-    path = folder.absolute() / "report.html"
-    replace(path, page(with_search(studied, folder), runs, folder.absolute().name, drawn).encode())
-    return path
 
 
 def with_search(studied: dict[str, Any], folder: Path) -> dict[str, Any]:

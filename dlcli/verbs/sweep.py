@@ -97,14 +97,15 @@ def conclude(root: Path, outcomes: Sequence[Any]) -> int:
     """The tables of all runs, results.csv, report.html, and what failed."""
     from rich.console import Console
 
-    from dlcli.conclusion.exhibit import exhibit_study
     from dlcli.report.comparison import print_comparison
+    from dlcli.report.page import write_page
+    from dlcli.report.pictures import into_tensorboard, pictures
     from dlcli.report.results import results_csv
     from dlcli.report.studies import print_study
     from dlcli.report.summary import read_run
     from dlcli.study import study
     from dlcli.training.durable import replace
-    from dlcli.verbs.report import with_search, write_page
+    from dlcli.verbs.report import with_search
 
     runs = [read_run(root / outcome.folder) for outcome in outcomes]
     replace(root / "results.csv", results_csv(runs).encode())
@@ -112,8 +113,10 @@ def conclude(root: Path, outcomes: Sequence[Any]) -> int:
     print()
     print_comparison(runs, Console())
     print_study(studied, Console())
-    page, shown = write_page(studied, runs, root), configs.shown(root)
-    exhibit_study(with_search(studied, root), runs, root)
+    studied = with_search(studied, root)
+    drawn, shown = pictures(studied, runs), configs.shown(root)
+    into_tensorboard(drawn, root)
+    page = write_page(root, studied, runs, drawn)
     print(f"\ntable: {configs.shown(root / 'results.csv')}\npage:  {configs.shown(page)}\nagain: dlcli report {shown}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:

@@ -64,21 +64,16 @@ def print_run(summary: dict[str, Any], stream: TextIO) -> None:
     spent = ", ".join(f"{purpose} {time:.1f}" for purpose, time in seconds.items())
     folder = shlex.quote(str(configs.shown(Path(summary["run"]["path"]))))
     print(f"\n{sum(seconds.values()):.1f} s: {spent}", file=stream)
-    print(f"page: {run_page(Path(summary['run']['path']))}\nagain: dlcli report {folder}", file=stream)
+    print(f"page: {run_page(summary)}\nagain: dlcli report {folder}", file=stream)
 
 
-def run_page(run_dir: Path) -> str:
-    """Where the web page of the run is; it tells what is on disk already, so a full disk costs only itself."""
-    from dlcli.errors import StorageError
-    from dlcli.report.page import worth_drawing
+def run_page(summary: dict[str, Any]) -> str:
+    """Where the web page of the run is."""
+    from dlcli.report.pictures import worth_drawing
     from dlcli.report.summary import read_run
-    from dlcli.study import study
-    from dlcli.verbs.report import write_page
 
-    runs = [read_run(run_dir)]
-    drawn = worth_drawing(runs[0]["config"]["pictures"], runs[0]["summary"]["timing"]["training"])
-    try:
-        written = str(configs.shown(write_page(study(runs), runs, run_dir, drawn)))
-        return written if drawn else f"{written} (dlcli report --format html draws its pictures)"
-    except StorageError as fault:
-        return f"not written, {fault.message}"
+    path = Path(summary["run"]["path"])
+    if not (path / "report.html").is_file():
+        return "not written, and dlcli report --format html does"
+    drawn = worth_drawing(read_run(path)["config"]["pictures"], summary["timing"]["training"])
+    return f"{configs.shown(path / 'report.html')}{'' if drawn else ' (dlcli report --format html draws its pictures)'}"

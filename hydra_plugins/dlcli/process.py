@@ -16,10 +16,18 @@ class ProcessLauncher(ParallelLauncher):
         from dlcli.sweeps.processes import Processes
         from dlcli.training.cores import allowed_cores
 
+        devices = max(job.config["training"]["devices"] for job in jobs)
         gpus = visible_gpus() if any(job.config["training"]["device"] in ("auto", "cuda") for job in jobs) else []
-        shares = gpus * self.per_gpu
-        slots = (len(shares) or allowed_cores()) if self.slots == "auto" else self.slots
+        shares = shared_out(gpus, devices) * self.per_gpu
+        slots = (len(shares) or max(1, allowed_cores() // devices)) if self.slots == "auto" else self.slots
         return Processes(slots, shares)
+
+
+def shared_out(gpus: Sequence[str], devices: int) -> list[str]:
+    """Values of CUDA_VISIBLE_DEVICES, one for each job that runs at once and is itself for so many devices."""
+    if len(gpus) < devices:
+        return [",".join(gpus)] if gpus else []  # the run then says that it lacks some
+    return [",".join(gpus[start : start + devices]) for start in range(0, len(gpus) - devices + 1, devices)]
 
 
 def visible_gpus() -> list[str]:

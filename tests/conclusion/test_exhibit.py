@@ -2,7 +2,7 @@
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dlcli.report.page import worth_drawing
+from dlcli.report.pictures import worth_drawing
 
 SHORT = ("dataset=iris", "model.width=4", "training.epochs=2", "decompose.budget=quick")
 OF_A_RUN = {"report/terms/loss", "report/terms/error", "report/way/upper_bounds", "report/way/risks"}

@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dlcli.errors import DataError, DistributedError, Interrupted
 from dlcli.training.elastic import cause
+from dlcli.training.ranks import parted
 from tests.faults.conftest import Ended
 from tests.faults.left_behind import differences, outcome
 from tests.faults.runs import COMMON, KINDS
@@ -323,6 +324,22 @@ def test_the_first_cause_is_told(tmp_path, notes, codes, kind, message):
             (tmp_path / str(rank)).write_text(json.dumps(note))
     found = cause(tmp_path, 2, codes)
     assert type(found) is kind and found.message == message
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "[/build/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:60595: Connection reset by peer. This is "
+            "typically caused by a remote worker having crashed.",
+            "the ranks lost each other: Read error [127.0.0.1]:60595: Connection reset by peer",
+        ),
+        ("NCCL error in: NCCLUtils.cpp:94\nmore", "the ranks lost each other: NCCL error in: NCCLUtils.cpp:94"),
+        ("", "the ranks lost each other: RuntimeError"),
+    ],
+)
+def test_a_lost_connection_is_told_in_a_line(said, told):
+    assert parted(RuntimeError(said)).message == told
 
 
 def test_a_sweep_is_not_for_torchrun(warm, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dlcli.report.page import page
+from dlcli.report.pictures import pictures
 from dlcli.report.summary import read_run
 from dlcli.study import study
 
@@ -45,7 +46,7 @@ def runs(write_run, summary):
 
 @pytest.fixture
 def document(runs):
-    return page(study(runs), runs, "width & <seed>")
+    return page(study(runs), runs, "width & <seed>", pictures(study(runs), runs))
 
 
 class Balance(HTMLParser):

@@ -6,12 +6,15 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 import torch
 
 from dlcli.sweeps.processes import reason
+from dlcli.training import cores
+from hydra_plugins.dlcli.process import ProcessLauncher, shared_out
 from tests.sweeps.faulty import FAULTY
 
 QUICK = ("dataset=digits", "model.width=16", "training.epochs=2", "decompose.budget=none", "training.threads=1")
@@ -106,3 +109,24 @@ def test_a_signal_stops_every_job_with_a_checkpoint_and_resume_completes(dlcli, 
 )
 def test_a_process_that_says_nothing_is_told_by_its_exit_code(code, told):
     assert reason(code) == told
+
+
+@pytest.mark.parametrize(
+    ("gpus", "devices", "shares"),
+    [
+        ([], 2, []),
+        (["0", "1", "2"], 1, ["0", "1", "2"]),
+        (["4", "5", "6", "7"], 2, ["4,5", "6,7"]),
+        (["0", "1", "2"], 2, ["0,1"]),
+        (["0"], 2, ["0"]),
+    ],
+)
+def test_a_job_for_several_devices_sees_as_many_gpus(gpus, devices, shares):
+    assert shared_out(gpus, devices) == shares
+
+
+@pytest.mark.parametrize(("devices", "at_once"), [([1, 1], 4), ([1, 2], 2), ([3, 3], 1), ([8], 1)])
+def test_jobs_for_several_devices_do_not_fill_the_cores_several_times(monkeypatch, devices, at_once):
+    monkeypatch.setattr(cores, "allowed_cores", lambda: 4)
+    jobs = [SimpleNamespace(config={"training": {"device": "cpu", "devices": count}}) for count in devices]
+    assert ProcessLauncher("auto", 1).place(jobs).slots == at_once
