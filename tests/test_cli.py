@@ -39,6 +39,12 @@ def test_torch_stays_out_where_nothing_is_computed(tmp_path, words):
     assert "'torch'" not in modules_after(tmp_path, *words)
 
 
+def test_torch_stays_out_of_a_sweep_whose_jobs_are_processes(tmp_path):
+    words = ["train", "-m", "hydra/launcher=process", "seed=0,1", f"run_dir={tmp_path / 'sweep'}", *TINY]
+    seen = modules_after(tmp_path, *words)
+    assert "'torch'" not in seen and "'matplotlib'" in seen and (tmp_path / "sweep" / "report.html").is_file()
+
+
 def test_the_modules_of_a_process_are_really_seen(tmp_path):
     assert "'torch'" in modules_after(tmp_path, "doctor")
 
