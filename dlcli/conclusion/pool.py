@@ -105,6 +105,7 @@ def nested_classes(run: Run, config: Config) -> Iterator[tuple[Relation, str]]:
     if not declared.hidden:
         return
     deepest = len(declared.hidden)
+    config = config | {"normalization": build.normalization_section(config)}  # read once for all of them
     for depth in range(1, deepest + 1) if declared.rectified else (deepest,):
         relation: Relation = "narrower" if depth == deepest else "shallower"
         for width in range(1, declared.hidden[0] + 1):

@@ -1,14 +1,19 @@
 """A run among others takes the steps that it takes alone, in every family, with its own numbers and its own noise."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
+from torch.func import vmap
+from torch.nn import functional
 
 from dlcli import config as configs
 from dlcli.build import build
 from dlcli.training.ensemble import Stack, agrees, can_stack, shape
 from dlcli.training.loop import gather
+from dlcli.training.member_noise import MemberNoise
 from dlcli.training.room import MOST_WORK, footprint, room
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
@@ -145,3 +150,23 @@ def test_the_work_of_a_step_is_that_of_its_matrices():
     assert room(run) > 1
     (large,) = members("model=mlp", "model.width=1000", "training.batch_size=100", rates=(0.1,))
     assert footprint(large).operations > MOST_WORK and room(large) == 1
+
+
+@pytest.mark.parametrize("words", [{}, {"reduction": "sum"}, {"reduction": "none", "label_smoothing": 0.1}], ids=str)
+@pytest.mark.parametrize("form", ["classes", "probabilities", "sequences"])
+def test_cross_entropy_in_steps_is_that_of_torch(words, form):
+    shape = (3, 5, 4, 2) if form == "sequences" else (3, 5, 4)  # members, examples, classes, positions
+    scores = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    targets = scores.softmax(2) if form == "probabilities" else scores.argmin(2)
+    with MemberNoise([0, 1, 2], scores.device):
+        found = vmap(lambda *own: functional.cross_entropy(*own, **words))(scores, targets)
+    expected = torch.stack([functional.cross_entropy(*own, **words) for own in zip(scores, targets, strict=True)])
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_stack_imports_no_computer_algebra(tmp_path):
+    """Half a second, which the decompositions of torch take for it."""
+    words = ["train", "-m", "hydra/launcher=ensemble", "dataset=iris", "training.epochs=1", "seed=0,1"]
+    code = f"import sys\nfrom dlcli.cli import main\nmain({words!r})\nprint('sympy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
