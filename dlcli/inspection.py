@@ -103,8 +103,9 @@ def numbers(batch: Batch, spec: DataSpec) -> np.ndarray:
     """(batch, *shape), as the source has them; tokens as they are."""
     if spec.vocabulary is not None:
         return batch.inputs.cpu().numpy()
-    # Pixels are whole numbers, to which float32 rounds; a table may be far from zero, where it would lose digits.
-    return spec.to_source(batch.inputs if spec.levels else batch.inputs.double()).cpu().numpy()
+    if spec.levels:  # pixels: float32 is near enough to say which of the levels each one is
+        return (spec.to_source(batch.inputs) * (spec.levels - 1)).round().abs().div(spec.levels - 1).cpu().numpy()
+    return spec.to_source(batch.inputs.double()).cpu().numpy()  # a table may be far from zero, and would lose digits
 
 
 def targets(batch: Batch, spec: DataSpec) -> np.ndarray:

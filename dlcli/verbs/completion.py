@@ -14,6 +14,7 @@ from pathlib import Path
 from dlcli import registry, verbs
 from dlcli.config import catalogue
 from dlcli.errors import DlcliError
+from dlcli.verbs import listing
 from dlcli.verbs.arguments import following
 
 BASH = """\
@@ -84,6 +85,15 @@ def candidates(line: str) -> list[str]:
     if asked is not None and asked.nargs != 0:
         return [str(choice) for choice in asked.choices or () if str(choice).startswith(word)]
     found = [str(choice) for action in positional for choice in action.choices or ()]
+    given = before[before.index(verb) + 1 :]
+    if verb == "list" and not given:
+        return [name for name in listing.GROUPS if name.startswith(word)]
+    if verb == "data" and len(given) < 2:
+        return [name for name in (catalogue.options("dataset") if given else found) if name.startswith(word)]
+    if verb == "data":
+        before = [*before, f"dataset={given[1]}"]
+    if positional and positional[0].metavar == "RUN_DIR" and not given and "=" not in word:
+        return []
     if any(action.dest == "overrides" for action in positional):
         registry.load_installed()
         for plugin in following(before, "--plugin"):

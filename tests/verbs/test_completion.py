@@ -36,7 +36,13 @@ def mine(spec, *, breadth: int):
         ("dlcli train --plugin mine.py model=mine model.", {"model.breadth="}),
         ("dlcli train --config-dir ", set()),  # a folder, which the shell knows
         ("dlcli eval ", set()),
-        ("dlcli resume training.ep", {"training.epochs="}),
+        ("dlcli resume ", set()),  # likewise, before any setting
+        ("dlcli resume runs/seed", set()),
+        ("dlcli list mod", {"models"}),
+        ("dlcli data in", {"info"}),
+        ("dlcli data info ir", {"iris"}),
+        ("dlcli data info csv dataset.targ", {"dataset.target="}),
+        ("dlcli resume run training.ep", {"training.epochs="}),
         ("dlcli train 'unfinished model=lene", {"model=lenet"}),
         ("dlcli export run --format ", {"torch", "onnx"}),
         ("dlcli completion z", {"zsh"}),

@@ -25,7 +25,8 @@ def test_info_agrees_with_the_arrays(dlcli, tmp_path):
     shares = {name: split["examples"] / len(source.targets) for name, split in found["splits"].items()}
     mean = sum(shares[name] * split["inputs"]["mean"] for name, split in found["splits"].items())
     assert mean == pytest.approx(source.inputs.mean(), rel=1e-6)
-    assert {split["inputs"]["greatest"] for split in found["splits"].values()} == {1.0}
+    ends = {(split["inputs"]["least"], split["inputs"]["greatest"]) for split in found["splits"].values()}
+    assert ends == {(0.0, 1.0)} and "from 0 to 1" in dlcli("data", "info", "digits").out
     with Image.open(tmp_path / "outputs" / "data" / "digits.png") as picture:
         assert min(picture.size) > 300 and len(picture.getcolors(1 << 20)) > 10
 
