@@ -29,6 +29,7 @@ from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches, stream
 from dlcli.training.ranks import here
 from dlcli.training.run import Learner, Run
+from dlcli.training.sharding import hollow
 
 Config = dict[str, Any]
 Read = Callable[[Config], Data]
@@ -54,8 +55,11 @@ def build(config: Config, read: Read | None = None) -> Run:
     task = registry.build("task", task_section(config), **supplied)
     refuse_lone_examples(task, data)
     torch.default_generator.manual_seed(stream(config["seed"], "weights"))  # on the CPU, so alike on every device
-    whole = torch.device("cpu") if training.sharded and here().size > 1 else device  # it may not fit there in one piece
-    model = build_model(config, task.spec, data).to(whole)
+    model = build_model(config, task.spec, data)
+    if not training.sharded or here().size == 1:
+        model.to(device)
+    elif here().rank > 0:  # it may fit in no device in one piece, and once in the memory of a host
+        model = hollow(model)
     learners = tuple(learner(config, model, phase) for phase in task.phases)
     examples, order = len(data.train), stream(config["seed"], "order")
     placed = on_device(data, device)

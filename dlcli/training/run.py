@@ -175,9 +175,10 @@ class Run:
         )
 
     def align(self) -> None:
-        """Let every rank stand where rank 0 does."""
-        for named in self.tensors().values():
-            self.ranks.follow(named.values())
+        """Let every rank stand where rank 0 does. Of a run that will be cut, nobody else has whole tensors to fill."""
+        if not self.training.sharded:
+            for named in self.tensors().values():
+                self.ranks.follow(named.values())
         state = self.ranks.tell(self.plain_state())
         if self.ranks.rank > 0:
             self.restore(self.tensors(), state)

@@ -4,15 +4,16 @@ Zhao et al. 2023, arXiv:2304.11277. Before a layer is needed its parts are gathe
 are summed where their part lies. What a rank keeps is one vector, as in `FlatParameters`, so that the update rules are
 the same. Parameters with no axis that the ranks divide stay whole on each of them: they are small.
 
-A run is built and restored whole, on the CPU where its device could not hold it, and becomes whole again behind its
-last step. Checkpoints are those of a whole run, so any number of ranks goes on from them.
+Whole is only what rank 0 has built and restored, in the memory of its host, until it has dealt out the parts; the other
+ranks know the shapes. Behind the last step it is whole there again. Checkpoints are those of a whole run, so any number
+of ranks goes on from them.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,25 +29,24 @@ from dlcli.training.run import Learner, Run
 class ShardedParameters:
     """This rank's part of the parameters, in the order of `FlatParameters`: what it keeps of each lies in one vector.
 
-    `gather` and `scatter` translate to and from the vector of a whole run.
+    `gather` and `deal` translate to and from the vector of a whole run.
     """
 
     sharded = True
     reached = None  # the leaves of a backward pass are not the parameters but what was gathered of them
 
-    def __init__(self, module: nn.Module, whole: FlatParameters, device: str, ranks: Ranks):
-        """Cuts `module`, whose parameters lie in `whole`."""
+    def __init__(self, module: nn.Module, whole: FlatParameters, device: torch.device, ranks: Ranks):
+        """Cuts `module`, which has no numbers yet; they lie in `whole` of rank 0."""
         self.names, self.ranks, self.averaged = whole.names, ranks, ranks.size
         self.forms = [torch.empty_like(leaf, device="meta") for leaf in whole.leaves]  # the layout of the whole vector
-        axes = cut(module, device, ranks.size)
+        axes = cut(module, device.type, ranks.size)
         self.axes = [axes[name] for name in whole.names]
         self.matrices: list[tuple[Tensor, Tensor]] = []  # whole ones, which nobody has here
         sizes = [self.shape(number).numel() for number in range(len(self.forms))]
         self.matrices_size = sum(size for size, form in zip(sizes, self.forms, strict=True) if form.dim() >= 2)
-        like = next(module.parameters())
-        self.weights = torch.empty(sum(sizes), dtype=like.dtype, device=like.device)
+        self.weights = torch.empty(sum(sizes), dtype=whole.weights.dtype, device=device)
         self.gradients = torch.zeros_like(self.weights)
-        self.weights.copy_(self.scatter(whole.weights))
+        self.deal(whole.weights, self.weights)
         for name, axis, part in zip(self.names, self.axes, self.parts(self.weights), strict=True):
             lie_in(module, name, part, whole=axis is None)
         self.leaves = [module.get_parameter(name) for name in self.names]
@@ -123,13 +123,20 @@ class ShardedParameters:
                 place.copy_(part)
         return whole
 
-    def scatter(self, whole: Tensor) -> Tensor:
-        """What this rank has of a whole vector."""
-        found = []
-        for form, axis in zip(self.views(whole).values(), self.axes, strict=True):
-            part = form if axis is None else form.chunk(self.ranks.size, axis)[self.ranks.rank]
-            found.append(part.reshape(-1))
-        return torch.cat(found)
+    def deal(self, whole: Tensor, own: Tensor) -> Tensor:
+        """Fill a vector like `weights` with this rank's part of the whole one, which rank 0 has; asked of all ranks."""
+        for form, part, axis in zip(self.views(whole).values(), self.parts(own), self.axes, strict=True):
+            parts = None
+            if self.ranks.rank == 0:
+                cut = (form,) if axis is None else form.chunk(self.ranks.size, axis)
+                parts = [each.to(own.device).contiguous() for each in cut]
+            if axis is None:
+                part.copy_(parts[0] if parts else part)
+                self.ranks.follow([part])
+            else:
+                with together():
+                    distributed.scatter(part, parts)
+        return own
 
 
 def lie_in(module: nn.Module, name: str, part: Tensor, whole: bool) -> None:
@@ -151,18 +158,47 @@ def sharded(run: Run) -> Iterator[None]:
         yield
         return
     (learner,) = run.learners
-    shell = copy.deepcopy(run.model).to("meta")
-    whole = learner.parameters
-    parameters = ShardedParameters(run.model, whole, run.device.type, run.ranks)
-    memory = {
-        name: (parameters.scatter(each) if each.shape == whole.weights.shape else each).to(run.device)
-        for name, each in learner.memory.items()
-    }
-    run.learners = (learner._replace(parameters=parameters, memory=memory),)
+    whole, memory = learner.parameters, learner.memory
+    known = {id(each): told(each, run) for each in undivided(run.model, run.ranks.size)}
+    shell, run.model = hollow(run.model, known), hollow(run.model, known)
+    parameters = ShardedParameters(run.model, whole, run.device, run.ranks)
+    whole_size = whole.weights.shape
+    run.learners = (learner._replace(parameters=parameters, memory={}),)
     del whole, learner
+    for name in list(memory):  # one after the other, so that no two of them are there whole and in parts
+        each = memory.pop(name)
+        if each.shape == whole_size:
+            run.learners[0].memory[name] = parameters.deal(each, torch.empty_like(parameters.weights))
+        else:
+            run.learners[0].memory[name] = told(each, run)
     first_forward(run)
     yield
     become_whole(run, shell)
+
+
+def undivided(model: nn.Module, size: int) -> Iterator[Tensor]:
+    """What every rank has whole."""
+    yield from model.buffers()
+    yield from (leaf for leaf in model.parameters() if axis_of(leaf, size) is None)
+
+
+def told(tensor: Tensor, run: Run) -> Tensor:
+    """What rank 0 has of it, on the device."""
+    own = torch.empty_like(tensor, device=run.device, requires_grad=False)
+    if run.ranks.rank == 0:
+        own.copy_(tensor.detach())
+    run.ranks.follow([own])
+    return parameter(own, tensor) if isinstance(tensor, nn.Parameter) else own
+
+
+def hollow(model: nn.Module, known: Mapping[int, Tensor] | None = None) -> nn.Module:
+    """A copy whose parameters have shapes and no numbers, but for those that are known by their identity in `model`."""
+    empty = {id(leaf): parameter(torch.empty_like(leaf, device="meta"), leaf) for leaf in model.parameters()}
+    return copy.deepcopy(model, {**empty, **(known or {})})
+
+
+def parameter(numbers: Tensor, like: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(numbers.detach(), like.requires_grad)
 
 
 def cut(model: nn.Module, device: str, size: int) -> dict[str, int | None]:
@@ -181,7 +217,7 @@ def cut(model: nn.Module, device: str, size: int) -> dict[str, int | None]:
     whole = {leaf for name, leaf in named.items() if axes[name] is None}
     places = {leaf: Shard(axes[name]) for name, leaf in named.items() if axes[name] is not None}
     for leaf in named.values():
-        leaf.data = (leaf.data.to(device) if leaf in whole else leaf.data).contiguous()  # channels may be last
+        leaf.data = leaf.data.contiguous()  # channels may be last
     for part in (*layers(model), model):
         fully_shard(part, mesh=mesh, shard_placement_fn=places.__getitem__, ignored_params=whole)
     return axes
@@ -219,8 +255,10 @@ def become_whole(run: Run, shell: nn.Module) -> None:
     tensors = run.tensors()
     if run.ranks.rank > 0:
         return
-    run.model = shell.to_empty(device=run.device)
-    run.model.load_state_dict(tensors["model"])
+    numbers = tensors["model"]
+    run.model = hollow(
+        shell, {id(leaf): parameter(numbers[name].to(run.device), leaf) for name, leaf in shell.named_parameters()}
+    )
     parameters = FlatParameters(run.model)
     memory = {name.split("/", 1)[1]: each for name, each in tensors["optimizer"].items()}
     run.learners = (Learner(**{**learner._asdict(), "parameters": parameters, "memory": memory}),)

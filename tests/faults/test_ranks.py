@@ -128,7 +128,8 @@ SHARDED = {
     "perceptron": [*PLAIN, "training.accumulate=3", "training.batch_size=96", "training.clip_norm=0.1"],
     "convolutions": ["dataset=digits", "model=cnn", "model.width=6", "optimizer=nesterov", "training.epochs=1"],
     "frozen features": ["dataset=digits", "model=kernel", "model.width=20", "optimizer=momentum", "training.epochs=1"],
-    "tied decoder": [*KINDS["language"], "model=transformer", "model.width=12", "model.heads=2", "optimizer=adamw"],
+    "tied decoder": [*KINDS["language"], "model=transformer", "model.positions=rotary", "model.width=12",
+                     "model.heads=2", "optimizer=adamw"],
 }  # fmt: skip
 
 
@@ -199,7 +200,7 @@ def launched(cold, run, *words, first="step-000000004"):
     lasting = ["training.epochs=100000", "training.evaluate_every=1000", "training.devices=2"]
     process = cold("train", *PLAIN, *COMMON, *lasting, *words, f"run_dir={run}", start_new_session=True)
     until = time.monotonic() + 120
-    while not (run / "checkpoints" / first).exists():
+    while not any(path.name >= first for path in (run / "checkpoints").glob("step-*")):
         assert process.poll() is None and time.monotonic() < until, process.communicate()
         time.sleep(0.05)
     ranks = children(process.pid)
