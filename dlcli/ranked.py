@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dlcli.build import build
-from dlcli.errors import Diverged
+from dlcli.errors import BusyError, DistributedError, Diverged, StorageError
 from dlcli.training import device, elastic, ranks
 from dlcli.training.directory import RunDirectory
 from dlcli.training.faults import machine_faults
@@ -46,8 +47,22 @@ def take_part(turn: Callable[..., Any], config: Config, arguments: dict[str, Any
 def at(folder: Path, turn: Callable[..., Any], config: Config, stop: Stop, **arguments: Any) -> Any:
     """`turn(directory, ...)` at a run directory, which is locked by the process that writes it: here, or in rank 0."""
     if apart(config):
-        return on_ranks(in_directory, config, folder=folder, then=turn, **arguments)
+        with first_cause(folder):
+            return on_ranks(in_directory, config, folder=folder, then=turn, **arguments)
     return in_directory(folder, turn, config=config, stop=stop, **arguments)
+
+
+@contextmanager
+def first_cause(folder: Path) -> Iterator[None]:
+    """Rank 0 has noted at most that it lost the others. Who has started the ranks knows more, and notes it."""
+    try:
+        yield
+    except DistributedError as fault:
+        if not ranks.started():
+            with suppress(BusyError, StorageError), RunDirectory(folder) as directory:
+                directory.write_status("failed", directory.previous.get("step", 0), fault.message)
+                raise
+        raise
 
 
 def in_directory(folder: Path, then: Callable[..., Any], **arguments: Any) -> Any:

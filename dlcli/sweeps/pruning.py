@@ -35,7 +35,7 @@ class Judged(ProgressDisplay):
         super().evaluated(step, epoch, values)
         risk = values.get("risk/validation/loss", math.nan)
         if step < self._total and math.isfinite(risk) and prunes(self._folder, round(epoch), risk):
-            raise Pruned(f"validation loss {risk:.4g} after {epoch:g} epochs: worse than other trials had there", "")
+            raise Pruned(f"validation loss {risk:.4g} at epoch {epoch:g}: worse than other trials had there", "")
 
 
 def prunes(folder: Path, epoch: int, risk: float) -> bool:

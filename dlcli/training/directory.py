@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from dlcli.errors import StorageError, UsageError
+from dlcli.errors import DlcliError, StorageError, UsageError
 from dlcli.training import strict_json
 from dlcli.training.durable import remove_leftovers, replace, replace_all, storage, sync_folder
 from dlcli.training.lock import Lock
@@ -108,6 +108,8 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, DlcliError):  # whoever raised it does not know where it ran
+            error.hint = error.hint.replace("RUN_DIR", shlex.quote(str(self.path)))
         self._log.close()
         self._lock.release()
 

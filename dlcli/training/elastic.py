@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -17,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dlcli.errors import DistributedError, DlcliError, Interrupted
 from dlcli.training.cores import allowed_cores
@@ -114,12 +115,21 @@ def rank(notes: Path, work: Callable[..., Any], arguments: Sequence[Any]) -> Any
         note.write_text(json.dumps([type(fault).__name__, fault.exit_code, fault.message, fault.hint]))
         if isinstance(fault, DistributedError):
             time.sleep(AFTERWARDS)
-        raise SystemExit(fault.exit_code or 1) from None  # of 0 (Pruned) torch would wait for the others
+        end(fault.exit_code or 1)  # of 0 (Pruned) torch would wait for the others
     except Exception as bug:
         note.write_text(json.dumps(["", 1, f"{type(bug).__name__}: {bug}", ""]))
-        raise SystemExit(1) from None
+        end(1)
     note.write_text("[]")
     return result
+
+
+def end(code: int) -> NoReturn:
+    """Leave this process at once. Threads of gloo that still hold connections to the others sometimes abort an orderly
+    end of the interpreter, and what is to be kept is on the disk.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def cause(notes: Path, ranks: int, codes: dict[int, int] | None = None) -> Exception | None:
@@ -134,7 +144,7 @@ def cause(notes: Path, ranks: int, codes: dict[int, int] | None = None) -> Excep
         return faults[0] if faults else None
     code = codes.get(dead)
     how = f"died (signal {-code})" if code is not None and code < 0 else "did not answer any more"
-    return DistributedError(f"rank {dead} {how}", RESUME)
+    return DistributedError(f"rank {dead} {how}", next((fault.hint for fault in faults), RESUME))
 
 
 def told(note: Path) -> Exception | bool | None:

@@ -18,7 +18,9 @@ from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dlcli.errors import DataError, DistributedError, Interrupted
-from dlcli.training.elastic import cause
+from dlcli.ranked import first_cause
+from dlcli.training.directory import RunDirectory, read_status
+from dlcli.training.elastic import RESUME, cause
 from dlcli.training.ranks import parted
 from tests.faults.conftest import Ended
 from tests.faults.left_behind import differences, outcome
@@ -190,9 +192,20 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(cold, tmp_path, victim,
     os.kill(ranks[victim], signal.SIGKILL)
     killed = time.monotonic()
     out, err = process.communicate(timeout=60)
-    told(Ended(process.returncode, out, err), 10, f"rank {victim} died (signal 9)")
+    where = tmp_path / "run" if victim > 0 else "RUN_DIR"  # which only rank 0 knew
+    told(Ended(process.returncode, out, err), 10, f"rank {victim} died (signal 9)", f"dlcli resume {where}")
     assert time.monotonic() - killed < 10
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
+
+
+def test_who_started_the_ranks_of_a_job_notes_the_first_cause(tmp_path):
+    with RunDirectory(tmp_path) as directory:
+        directory.write_status("failed", 7, "the ranks lost each other")
+    with pytest.raises(DistributedError) as caught, first_cause(tmp_path):
+        raise DistributedError("rank 1 died (signal 9)", RESUME)
+    assert caught.value.hint == f"continue with: dlcli resume {tmp_path}"
+    status = read_status(tmp_path)
+    assert (status["state"], status["step"], status["reason"]) == ("failed", 7, "rank 1 died (signal 9)")
 
 
 def launched(cold, run, *words, first="step-000000004"):
