@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -92,16 +92,26 @@ def labels(runs: Sequence[Run]) -> list[str]:
     keys = [key for key in differing(configs) if not follows(key, configs)]
     last = [key.rsplit(".", 1)[-1] for key in keys]
     short = [end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)]
+    spelled = {key: spelling([config[key] for config in configs if key in config]) for key in keys}
 
     def label(config: Mapping[str, Any]) -> str:
         # The name of a component says which group it is of, a setting of a component it does not have says nothing.
-        present = [(key, name) for key, name in zip(keys, short, strict=True) if key in config]
+        named = [(key, name) for key, name in zip(keys, short, strict=True) if key in config]
+        present = [(key, name, spelled[key](config[key])) for key, name in named]
         return " ".join(
-            str(config[key]) if any(other.startswith(f"{key}.") for other in config) else f"{name}={config[key]}"
-            for key, name in present
+            value if any(other.startswith(f"{key}.") for other in config) else f"{name}={value}"
+            for key, name, value in present
         )
 
     return [label(run["config"]) or escaped(run["path"]) for run in runs]
+
+
+def spelling(values: Sequence[Any]) -> Callable[[Any], str]:
+    """Numbers that a search has drawn have seventeen digits, of which these need as many as tell them apart."""
+    numbers = {value for value in values if isinstance(value, float)}
+    enough = (count for count in range(4, 17) if len({f"{number:.{count}g}" for number in numbers}) == len(numbers))
+    digits = next(enough, 17)
+    return lambda value: min(str(value), f"{value:.{digits}g}", key=len) if isinstance(value, float) else str(value)
 
 
 def follows(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:

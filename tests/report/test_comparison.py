@@ -29,6 +29,12 @@ def test_only_what_differs_names_a_row(write_run, summary):
     assert labels(runs) == ["lr=0.1", "lr=0.2"]
 
 
+def test_numbers_have_the_digits_that_tell_them_apart(write_run, summary):
+    rates = (0.02576638574613589, 0.025766999, 0.5)
+    runs = [run(write_run, str(lr), {"optimizer": {"name": "sgd", "lr": lr}}, summary) for lr in rates]
+    assert labels(runs) == ["lr=0.025766", "lr=0.025767", "lr=0.5"]
+
+
 def test_a_component_is_named_by_its_name_and_by_what_varies_with_it(write_run, summary):
     configs = [{"model": {"name": "mlp", "width": w}} for w in (8, 16)] + [{"model": {"name": "cnn", "blocks": 2}}]
     runs = [run(write_run, str(i), config, summary) for i, config in enumerate(configs)]
