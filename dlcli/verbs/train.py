@@ -68,12 +68,20 @@ def print_run(summary: dict[str, Any], stream: TextIO) -> None:
 
 
 def run_page(summary: dict[str, Any]) -> str:
-    """Where the web page of the run is."""
-    from dlcli.report.pictures import worth_drawing
+    """Where the web page of the run is. One that was not written, on a full disk or for a kill, is tried once more."""
+    from dlcli.errors import StorageError
+    from dlcli.report.page import write_page
+    from dlcli.report.pictures import pictures, worth_drawing
     from dlcli.report.summary import read_run
+    from dlcli.study import study
 
     path = Path(summary["run"]["path"])
+    run = read_run(path)
+    drawn = worth_drawing(run["config"]["pictures"], summary["timing"]["training"])
     if not (path / "report.html").is_file():
-        return "not written, and dlcli report --format html does"
-    drawn = worth_drawing(read_run(path)["config"]["pictures"], summary["timing"]["training"])
+        studied = study([run])
+        try:
+            write_page(path, studied, [run], pictures(studied, [run]) if drawn else [])
+        except StorageError as fault:
+            return f"not written, {fault.message}"
     return f"{configs.shown(path / 'report.html')}{'' if drawn else ' (dlcli report --format html draws its pictures)'}"
