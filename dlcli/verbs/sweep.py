@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,9 @@ def carry_out(sweep: configs.Sweep, root: Path, plugins: Sequence[str]) -> int:
         sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=sweep.master)
         sweeper.validate_batch_is_legal = lambda batch: None  # would compose every job again, and each was checked
         batches = sweeper.sweep(arguments=sweep.arguments)
+    except BrokenExecutor as fault:  # of Hydra's joblib launcher, which gives up where one of its processes is gone
+        reason = "a process of the launcher was killed, by somebody or for want of memory, and it gave up"
+        raise SweepFailed(reason, f"go on with: dlcli resume {shlex.quote(str(configs.shown(root)))}") from fault
     finally:
         lock.release()
     outcomes = [ended.return_value for batch in batches for ended in batch]

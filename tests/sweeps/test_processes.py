@@ -6,11 +6,14 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 import torch
+from hydra.core.plugins import Plugins
 
 from dlcli.sweeps.processes import reason
 from dlcli.training import cores
@@ -130,3 +133,15 @@ def test_jobs_for_several_devices_do_not_fill_the_cores_several_times(monkeypatc
     monkeypatch.setattr(cores, "allowed_cores", lambda: 4)
     jobs = [SimpleNamespace(config={"training": {"device": "cpu", "devices": count}}) for count in devices]
     assert ProcessLauncher("auto", 1).place(jobs).slots == at_once
+
+
+def test_a_launcher_that_gives_up_fails_the_sweep_and_a_resume_goes_on(dlcli, monkeypatch):
+    def given_up(arguments):
+        raise BrokenProcessPool("a worker process managed by the executor was unexpectedly terminated")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Plugins, "instantiate_sweeper", lambda self, **given: SimpleNamespace(sweep=given_up))
+        broken = dlcli("train", "-m", "dataset=iris", "training.epochs=1", "seed=0,1", "run_dir=sweep")
+    assert broken.code == 11 and "error: a process of the launcher was killed" in broken.err
+    assert "hint: go on with: dlcli resume sweep" in broken.err
+    assert dlcli("resume", "sweep").code == 0 and Path("sweep/seed=1/summary.json").exists()
