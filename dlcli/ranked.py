@@ -61,7 +61,7 @@ def first_cause(folder: Path) -> Iterator[None]:
         if not ranks.started():
             with suppress(BusyError, StorageError), RunDirectory(folder) as directory:
                 directory.write_status("failed", directory.previous.get("step", 0), fault.message)
-                raise
+                raise  # from within, so that the hint names the directory
         raise
 
 

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from dlcli.report.summary import read_history
+from dlcli.report.summary import read_rows
 
 Run = Mapping[str, Any]  # as `summary.read_run` returns it
 
@@ -88,6 +86,7 @@ def differences(study: Mapping[str, Any]) -> Iterator[Picture]:
 def way(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[Picture]:
     """One run of each group stands for it."""
     from dlcli.report import charts
+    from dlcli.training.tracker import read_metrics  # a tenth of a second
 
     first = {group["label"]: run for group in study["groups"] if (run := representative(group, done)) is not None}
     records = {name: run["summary"]["decomposition"].get("loss") for name, run in first.items()}
@@ -96,12 +95,12 @@ def way(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[Picture]:
         words = "Upper bounds of min_F L_train against the seconds spent; a curve that still falls is not done."
         yield Picture("way/upper_bounds", words, charts.ladder(ladders))
         ends = next(iter(ladders.values()))["approx_train"]["interval"] if len(ladders) == 1 else (None, None)
-        histories = {name: read_history(Path(run["path"])) for name, run in first.items()}
+        histories = {name: read_metrics(Path(run["path"])) for name, run in first.items()}
         words = "Risks at the evaluations of the training, by the definitions of the report."
         yield Picture("way/risks", words, charts.steps(histories, "loss", ends))
     for name, run in list(first.items())[:MOST_HISTOGRAMS]:
-        rows = [rows_of(Path(run["path"]), split) for split in ("train", "test")]
-        if records[name] and None not in [None if each is None else 0 for each in rows]:
+        rows = [read_rows(Path(run["path"]), split, "loss") for split in ("train", "test")]
+        if records[name] and not any(each is None for each in rows):
             unit, low = records[name]["loss"]["unit"], records[name]["approx_train"]["interval"][0]
             words = f"Losses of single examples: {name}"
             yield Picture(f"way/losses/{name}", words, charts.histogram(*rows, unit, low))
@@ -110,8 +109,3 @@ def way(study: Mapping[str, Any], done: Sequence[Run]) -> Iterator[Picture]:
 def representative(group: Mapping[str, Any], done: Sequence[Run]) -> Run | None:
     paths = {run["path"]: run for run in done}
     return next((paths[path] for path in group["paths"] if path in paths), None)
-
-
-def rows_of(run_dir: Path, split: str) -> np.ndarray | None:
-    path = run_dir / "losses" / f"{split}_loss.npy"
-    return np.load(path, allow_pickle=False) if path.is_file() else None

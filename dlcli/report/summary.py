@@ -23,12 +23,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from dlcli.errors import UsageError
 from dlcli.training.train_log import escaped
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA = "dlcli.summary/1"
 NOT_COMPARED = {"name", "tags", "run_dir", "output_root", "pictures"}  # where a run is kept and shown, not what it is
@@ -92,16 +96,16 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def read_history(run_dir: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, oldest first; a torn last line is left out."""
-    found = []
-    path = run_dir / "metrics.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+def read_rows(run_dir: Path, split: str, metric: str) -> np.ndarray | None:
+    """Losses of the single examples of a split, (n,); None where none were kept, or what is there is damaged."""
+    import numpy as np
+
+    try:
+        with (run_dir / "losses" / f"{split}_{metric}.npy").open("rb") as stream:
+            rows = np.lib.format.read_array(stream, allow_pickle=False)
+    except (OSError, EOFError, ValueError, TypeError, ArithmeticError, MemoryError, TokenError):
+        return None
+    return rows if rows.ndim == 1 and rows.dtype.kind == "f" else None
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

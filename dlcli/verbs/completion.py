@@ -9,12 +9,12 @@ from __future__ import annotations
 import shlex
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from dlcli import registry, verbs
 from dlcli.config import catalogue
 from dlcli.errors import DlcliError
-from dlcli.verbs import listing
 from dlcli.verbs.arguments import following
 
 BASH = """\
@@ -81,25 +81,23 @@ def candidates(line: str) -> list[str]:
     positional = [action for action in parser._actions if not action.option_strings]
     if word.startswith("-"):
         return sorted(flag for flag in flags if flag.startswith(word))
-    asked = flags.get(before[-1])
-    if asked is not None and asked.nargs != 0:
+    takes = {flag: action for flag, action in flags.items() if action.nargs != 0}
+    if asked := takes.get(before[-1]):
         return [str(choice) for choice in asked.choices or () if str(choice).startswith(word)]
-    found = [str(choice) for action in positional for choice in action.choices or ()]
-    given = before[before.index(verb) + 1 :]
-    if verb == "list" and not given:
-        return [name for name in listing.GROUPS if name.startswith(word)]
-    if verb == "data" and len(given) < 2:
-        return [name for name in (catalogue.options("dataset") if given else found) if name.startswith(word)]
-    if verb == "data":
-        before = [*before, f"dataset={given[1]}"]
-    if positional and positional[0].metavar == "RUN_DIR" and not given and "=" not in word:
+    if not positional:
         return []
-    if any(action.dest == "overrides" for action in positional):
+    after = before[before.index(verb) :]
+    given = [each for flag, each in pairwise(after) if not each.startswith("-") and flag not in takes]
+    here = positional[min(len(given), len(positional) - 1)]
+    completer = getattr(here, "completer", lambda: here.choices or ())  # argcomplete's name for it
+    found = [str(choice) for choice in completer()]
+    if here.dest == "overrides":
         registry.load_installed()
         for plugin in following(before, "--plugin"):
             registry.glance(plugin)
         folders = [*following(before, "--config-dir"), *following(before, "-cd")]
-        found += catalogue.completions(word, before, Path(folders[0]) if folders else None)
+        meant = [f"dataset={name}" for action, name in zip(positional, given, strict=False) if action.metavar == "NAME"]
+        found += catalogue.completions(word, [*before, *meant], Path(folders[0]) if folders else None)
     return [name for name in found if name.startswith(word)]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcli import config as configs
+from dlcli.config import catalogue
 from dlcli.verbs import arguments as shared
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "what", choices=("info", "prepare"), help="prepare: download, verify and cache; info: look at it"
     )
-    parser.add_argument("name", metavar="NAME", help="as in dataset=NAME; `dlcli list datasets` shows all")
+    name = parser.add_argument("name", metavar="NAME", help="as in dataset=NAME; `dlcli list datasets` shows all")
+    name.completer = partial(catalogue.options, "dataset")
     shared.add_composition(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="outputs/data/NAME.png")

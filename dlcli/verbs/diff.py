@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcli.errors import UsageError
-from dlcli.report.summary import absent, differing, flatten, read_object, read_run, visible
+from dlcli.report.summary import absent, differing, flatten, read_object, read_rows, read_run, visible
 
 METRICS = ("loss", "error")
 NOT_COMPARED = ("git.dirty", "run_id")
@@ -99,8 +99,6 @@ def measured(run: Mapping[str, Any]) -> dict[str, tuple[tuple[float, float], str
 
 def comparison(runs: list[dict[str, Any]], folders: tuple[Path, ...]) -> list[str]:
     """What the two share, and whether one is better on the test examples that both have read."""
-    import numpy as np
-
     from dlcli.decomposition.paired import same_test_set
     from dlcli.report import wording
 
@@ -112,11 +110,11 @@ def comparison(runs: list[dict[str, Any]], folders: tuple[Path, ...]) -> list[st
     tests = {run["summary"]["data"].get("test_sha256") for run in runs}
     lines = [f"in common: {', '.join([*shared, *(['test set'] if len(tests) == 1 else [])]) or 'nothing'}"]
     for metric in METRICS if len(tests) == 1 else ():
-        paths = [folder / "losses" / f"test_{metric}.npy" for folder in folders]
-        if not all(path.is_file() for path in paths) or (metric == "loss" and keys[0]["loss"] != keys[1]["loss"]):
+        rows = [read_rows(folder, "test", metric) for folder in folders]
+        if any(each is None for each in rows) or (metric == "loss" and keys[0]["loss"] != keys[1]["loss"]):
             continue
         unit = runs[0]["summary"]["risks"]["test"][metric]["unit"]
-        found = same_test_set(*(np.load(path, allow_pickle=False) for path in reversed(paths)), unit)
+        found = same_test_set(*reversed(rows), unit)
         shown = wording.estimate(found.difference, found.ci, unit)
         lines.append(f"test {metric}, second - first: {shown} ({found.method})")
     return lines

@@ -15,7 +15,8 @@ GROUPS = {**{folder: group for group, folder in FOLDERS.items()}, "experiments":
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("group", nargs="?", metavar="GROUP", help=f"one of {', '.join(GROUPS)}")
+    group = parser.add_argument("group", nargs="?", metavar="GROUP", help=f"one of {', '.join(GROUPS)}")
+    group.completer = lambda: GROUPS
     parser.add_argument("--config-dir", "-cd", type=Path, metavar="DIR", help="your YAML files, in place of ./conf")
     shared.add_plugins(parser)
 

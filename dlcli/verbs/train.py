@@ -68,7 +68,7 @@ def print_run(summary: dict[str, Any], stream: TextIO) -> None:
 
 
 def run_page(summary: dict[str, Any]) -> str:
-    """Where the web page of the run is. One that was not written, on a full disk or for a kill, is tried once more."""
+    """Where the web page of the run is. One that a full disk or a kill has left out or old is tried once more."""
     from dlcli.errors import StorageError
     from dlcli.report.page import write_page
     from dlcli.report.pictures import pictures, worth_drawing
@@ -78,10 +78,11 @@ def run_page(summary: dict[str, Any]) -> str:
     path = Path(summary["run"]["path"])
     run = read_run(path)
     drawn = worth_drawing(run["config"]["pictures"], summary["timing"]["training"])
-    if not (path / "report.html").is_file():
+    page = path / "report.html"
+    if not page.is_file() or page.stat().st_mtime_ns < (path / "summary.json").stat().st_mtime_ns:
         studied = study([run])
         try:
             write_page(path, studied, [run], pictures(studied, [run]) if drawn else [])
         except StorageError as fault:
             return f"not written, {fault.message}"
-    return f"{configs.shown(path / 'report.html')}{'' if drawn else ' (dlcli report --format html draws its pictures)'}"
+    return f"{configs.shown(page)}{'' if drawn else ' (dlcli report --format html draws its pictures)'}"

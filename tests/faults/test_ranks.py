@@ -341,7 +341,7 @@ def test_the_first_cause_is_told(tmp_path, notes, codes, kind, message):
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "expected"),
     [
         (
             "[/build/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:60595: Connection reset by peer. This is "
@@ -352,8 +352,8 @@ def test_the_first_cause_is_told(tmp_path, notes, codes, kind, message):
         ("", "the ranks lost each other: RuntimeError"),
     ],
 )
-def test_a_lost_connection_is_told_in_a_line(said, told):
-    assert parted(RuntimeError(said)).message == told
+def test_a_lost_connection_is_told_in_a_line(said, expected):
+    assert parted(RuntimeError(said)).message == expected
 
 
 def test_a_sweep_is_not_for_torchrun(warm, tmp_path):

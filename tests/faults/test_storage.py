@@ -275,3 +275,13 @@ def test_a_run_that_was_moved_when_it_was_done(warm, unbroken, tmp_path):
     ended = warm.run("resume", folder)
     assert ended.code == 0 and "already complete" in ended.out and f"dlcli report {folder}" in ended.out
     assert (folder / "report.html").exists() and not strays(folder)
+
+
+def test_a_page_that_a_full_disk_has_left_old_is_written_when_the_run_is_reported(warm, unbroken, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken(KIND)[0], folder)
+    (folder / "report.html").write_text("of another budget")
+    before = (folder / "summary.json").stat().st_mtime_ns - 1
+    os.utime(folder / "report.html", ns=(before, before))
+    assert warm.run("resume", folder).code == 0
+    assert "Why the test risk is what it is" in (folder / "report.html").read_text()

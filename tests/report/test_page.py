@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,15 @@ def test_one_run_has_its_diagnosis_and_its_notes(runs):
     text = page(study(runs[:1]), runs[:1], "one")
     assert "Generalization dominates the test loss." in text and "approximation and optimization are not" in text
     assert "<h2>Groups" not in text
+
+
+def test_what_a_picture_needs_and_is_damaged_leaves_that_picture_out(runs):
+    folder = Path(runs[0]["path"])
+    (folder / "losses" / "test_loss.npy").write_bytes(b"garbage")
+    with (folder / "metrics.jsonl").open("ab") as rows:
+        rows.write(b"\n\xff\n5\n")
+    tags = [each.tag for each in pictures(study(runs[:1]), runs[:1])]
+    assert "way/risks" in tags and not any(tag.startswith("way/losses") for tag in tags)
 
 
 PROBE = """<script>

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from dlcli.errors import UsageError
-from dlcli.report.summary import SCHEMA, differing, flatten, read_run, read_summary, summarize
+from dlcli.report.summary import SCHEMA, differing, flatten, read_rows, read_run, read_summary, summarize
 
 
 def test_a_summary_that_was_written_is_read_back(write_run, summary):
@@ -89,3 +91,34 @@ def test_reading_reports_imports_neither_torch_nor_numpy_nor_hydra():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def saved(rows):
+    stream = io.BytesIO()
+    np.save(stream, rows)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"garbage",
+        b"PK\x03\x04",
+        saved(np.arange(3.0))[:-1],
+        saved(np.arange(3.0)).replace(b"(3,)", b"(-3)"),
+        saved(np.arange(3.0)).replace(b"(3,)", b"(((("),
+        saved(np.arange(3.0)).replace(b"(3,), }" + 8 * b" ", b"(99999999999,)}"),
+        saved(np.array([{}])),
+        saved(np.ones((2, 2))),
+        saved(np.array(["a"])),
+    ],
+    ids=["empty", "text", "zip", "cut", "negative", "unclosed", "huge", "pickled", "matrix", "words"],
+)
+def test_damaged_rows_are_rows_that_are_not_there(tmp_path, content):
+    (tmp_path / "losses").mkdir()
+    path = tmp_path / "losses" / "test_loss.npy"
+    path.write_bytes(saved(np.arange(3.0)))
+    assert read_rows(tmp_path, "test", "loss").tolist() == [0, 1, 2] and read_rows(tmp_path, "train", "loss") is None
+    path.write_bytes(content)
+    assert read_rows(tmp_path, "test", "loss") is None

@@ -38,9 +38,11 @@ def mine(spec, *, breadth: int):
         ("dlcli eval ", set()),
         ("dlcli resume ", set()),  # likewise, before any setting
         ("dlcli resume runs/seed", set()),
+        ("dlcli doctor ", set()),  # takes none
         ("dlcli list mod", {"models"}),
         ("dlcli data in", {"info"}),
         ("dlcli data info ir", {"iris"}),
+        ("dlcli data --format json info ir", {"iris"}),
         ("dlcli data info csv dataset.targ", {"dataset.target="}),
         ("dlcli resume run training.ep", {"training.epochs="}),
         ("dlcli train 'unfinished model=lene", {"model=lenet"}),
