@@ -189,8 +189,14 @@ def learner(config: Config, model: nn.Module, phase: Any) -> Learner:
     optimizer: Optimizer = registry.build("optimizer", config["optimizer"])
     if config["training"]["average"] is not None:
         optimizer = Averaging(optimizer, config["training"]["average"])
+    elementwise = registry.entry("optimizer", config["optimizer"]["name"]).meant_for.get("elementwise")
     return Learner(
-        phase, parameters, optimizer, optimizer.init(parameters), registry.build("schedule", config["schedule"])
+        phase=phase,
+        parameters=parameters,
+        optimizer=optimizer,
+        memory=optimizer.init(parameters),
+        schedule=registry.build("schedule", config["schedule"]),
+        alike=json.dumps([config["optimizer"], config["training"]["average"]]) if elementwise else "",
     )
 
 

@@ -29,7 +29,12 @@ class Kernel:
     def __call__(self, *tensors: Tensor, **numbers: Number | bool) -> None:
         # A compiler makes one loop of the public form; a private kernel it would leave alone.
         public = torch.compiler.is_compiling() or _stacked(numbers) or not self.trusts(tensors[0].device.type)
-        (self.plain if public else self.fused)(*tensors, **numbers)
+        if public or tensors[0].is_contiguous():
+            (self.plain if public else self.fused)(*tensors, **numbers)
+            return
+        counts = [tensor for tensor in tensors if tensor.dim() == 0]
+        for row in zip(*(tensor for tensor in tensors if tensor.dim()), strict=True):  # a fused kernel sees no gaps
+            self.fused(*row, *counts, **numbers)
 
     def trusts(self, device: str) -> bool:
         """Whether the fused kernel exists on this kind of device, and does what the public form does."""

@@ -1,15 +1,18 @@
 """Runs of one shape trained as one program: weights in rows, one forward and one backward pass for all of them.
 
-Only the gradients are joined. What precedes them (the order of the data, augmentation, noise) and what follows them
-(clipping, refusals, the update, logging, checkpoints) is each run's own code on its own row, so a run among others is
-the run that it would be alone, may stand at another step than they, and can leave or fail at any of its steps.
+Only gradients are joined, and the updates of one rule. What precedes them (the order of the data, augmentation, noise)
+and what follows them (clipping, refusals, logging, checkpoints) is each run's own code on its own row, so a run among
+others is the run that it would be alone, may stand at another step than they, and can leave or fail at any step.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -20,11 +23,19 @@ from dlcli.protocols import Batch
 from dlcli.training.loop import gather
 from dlcli.training.member_noise import MemberNoise
 from dlcli.training.parameters import StackedParameters
-from dlcli.training.program import Objective
+from dlcli.training.program import Objective, refuse
 from dlcli.training.randomness import FreshNoise, stream
 from dlcli.training.run import Run
 from dlcli.training.signals import Stop
-from dlcli.training.step import augmented, clip, follow, loss_and_gradients, named, spoilt_by_a_skip
+from dlcli.training.step import (
+    augmented,
+    clip,
+    fit_to_move,
+    loss_and_gradients,
+    named,
+    refuse_nonfinite,
+    spoilt_by_a_skip,
+)
 
 AGREES = 1e-4  # of the gradients of a stack with those of its members alone, relative to their norm
 
@@ -43,6 +54,9 @@ class Stack:
         self.leaves = dict(zip(names, self.parameters.leaves, strict=True))
         self.constants = stack_constants([run.model for run in runs], self.leaves)
         self.rows = torch.arange(len(self.runs), device=first.device)
+        rules = [learner.alike or row for row, learner in enumerate(self.learners)]
+        neighbours = [[row for row, _ in some] for _, some in groupby(enumerate(rules), itemgetter(1))]
+        self.joints = [Joint(self, range(rows[0], rows[-1] + 1)) for rows in neighbours if len(rows) > 1]
 
     def advance(self, steps: int, stop: Stop) -> dict[int, Exception]:
         """So many steps of every run, or fewer: up to a signal, or the first that raises. What was raised, by row."""
@@ -60,20 +74,41 @@ class Stack:
     def step(self) -> dict[int, Exception]:
         buffers = [spoilt_by_a_skip(run) for run in self.runs]
         batch, seeds = self.batch(), self.seeds()
-        losses, norms = self.gradients(batch, seeds)
-        if self.runs[0].device.type == "cpu" or any(run.training.on_nonfinite == "skip" for run in self.runs):
-            losses, norms = losses.tolist(), norms.tolist()
+        losses, norms = map(self.read, self.gradients(batch, seeds))
         faults: dict[int, Exception] = {}
+        moving: list[int] = []
         for row, (run, learner) in enumerate(zip(self.runs, self.learners, strict=True)):
-            own = Batch(*(part[row] for part in batch))
-            again = partial(loss_alone, run, own, seeds[row])
-            try:
-                taken = follow(run, learner, losses[row], norms[row], again, buffers[row])
-            except Exception as fault:
-                faults[row] = fault
-                continue
-            gather(run, named(learner.phase.name, taken))
+            with kept(faults, row):
+                if fit_to_move(run, learner, losses[row], norms[row], buffers[row]):
+                    moving.append(row)
+                else:
+                    gather(run, named(learner.phase.name, None))
+        self.update(moving, faults, batch, seeds)
+        totals = self.read(self.parameters.weights.sum(-1))
+        for row in moving:
+            run, learner = self.runs[row], self.learners[row]
+            if row not in faults:
+                with kept(faults, row):
+                    refuse_nonfinite(run, learner, "weight", totals[row])
+                    gather(run, named(learner.phase.name, (losses[row], norms[row])))
         return faults
+
+    def update(self, moving: Sequence[int], faults: dict[int, Exception], batch: Batch, seeds: Sequence[int]) -> None:
+        """Move these rows, those of one rule by one update if all of them move."""
+        left = set(moving)
+        for joint in self.joints:
+            if left.issuperset(joint.rows) and joint.update():
+                left.difference_update(joint.rows)
+        for row in sorted(left):
+            run, learner = self.runs[row], self.learners[row]
+            again = partial(loss_alone, run, Batch(*(part[row] for part in batch)), seeds[row])
+            with kept(faults, row):
+                learner.optimizer.update(learner.parameters, learner.memory, run.lr(learner), again)
+
+    def read(self, values: Tensor) -> list[float] | Tensor:
+        """(runs,), as numbers where these cost nothing or are needed."""
+        needed = any(run.training.on_nonfinite == "skip" for run in self.runs)
+        return values.tolist() if values.device.type == "cpu" or needed else values
 
     def batch(self) -> Batch:
         """Each run's next batch, (runs, batch, ...)."""
@@ -109,6 +144,51 @@ class Stack:
         for row, run in enumerate(self.runs):
             clip(self.parameters.gradients[row], norms[row], run.training.clip_norm)
         return losses.detach(), norms
+
+
+class Joint:
+    """Neighbouring rows of a stack that one rule moves. Its memory of the weights lies in rows as they do; of the rest,
+    a count of the steps, every run keeps its own.
+    """
+
+    def __init__(self, stack: Stack, rows: range):
+        self.rows = rows
+        self._runs, self._learners = ([all_of[row] for row in rows] for all_of in (stack.runs, stack.learners))
+        self._parameters = stack.parameters.block(rows)
+        self._memory, self._counts = {}, []
+        self._equal = self._in_step()
+        for name, first in self._learners[0].memory.items():
+            kept = torch.stack([learner.memory[name] for learner in self._learners])
+            for learner, row in zip(self._learners, kept, strict=True):
+                learner.memory[name] = row
+            each = first.shape == self._learners[0].parameters.weights.shape
+            self._memory[name] = kept if each else kept[0]
+            if not each:
+                self._counts.append(kept)
+                self._equal &= bool((kept == kept[0]).all())
+
+    def update(self) -> bool:
+        """Move all rows at once, unless they stand at different steps or learning rates; whether that was done."""
+        rates = {run.lr(learner) for run, learner in zip(self._runs, self._learners, strict=True)}
+        if not self._equal or len(rates) > 1 or not self._in_step():
+            return False
+        self._learners[0].optimizer.update(self._parameters, self._memory, rates.pop(), refuse)
+        for counts in self._counts:
+            counts[1:] = counts[0]
+        return True
+
+    def _in_step(self) -> bool:
+        """Equal numbers of updates have equal counts, whatever a rule counts."""
+        return len({(run.state.step, run.state.skipped, run.state.rollbacks) for run in self._runs}) == 1
+
+
+@contextmanager
+def kept(faults: dict[int, Exception], row: int) -> Iterator[None]:
+    """A run that raises costs the others nothing."""
+    try:
+        yield
+    except Exception as fault:
+        faults[row] = fault
 
 
 def loss_alone(run: Run, batch: Batch, noise: int) -> Tensor:

@@ -80,9 +80,17 @@ class MemberNoise(TorchFunctionMode):
             losses = (1 - label_smoothing) * losses + label_smoothing * (normalizer - scores.mean(-1))
         return losses if reduction == "none" else getattr(losses, reduction)()
 
+    def linear(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """A product of stacked matrices, its factors in the order in which a gradient lies as its weight does."""
+        if inputs.dim() != 2:
+            return F.linear(inputs, weight, bias)
+        outputs = weight @ inputs.mT
+        return outputs.mT if bias is None else (outputs + bias.to(outputs.dtype)[:, None]).mT
+
 
 UNWEIGHTED = {"weight": None, "size_average": None, "ignore_index": -100, "reduce": None}  # as torch passes them on
 OWN = {
+    F.linear: MemberNoise.linear,
     torch.randn: MemberNoise.normal,
     torch.rand: MemberNoise.uniform,
     F.dropout: MemberNoise.dropout,

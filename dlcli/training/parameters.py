@@ -7,6 +7,7 @@ store both by position.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +107,24 @@ class StackedParameters:
         for member, weights, gradients in zip(members, self.weights, self.gradients, strict=True):
             member.move(weights, gradients)
 
+        self._first = first
+
     take = FlatParameters.take
+
+    def block(self, rows: range) -> Block:
+        """Neighbouring rows, as a rule sees parameters."""
+        weights, gradients = (whole[rows.start : rows.stop] for whole in (self.weights, self.gradients))
+        pairs = _pairs(weights, gradients, self._first.leaves)
+        return Block(weights, gradients, self._first.matrices_size, [pair for pair in pairs if pair[0].dim() > 2])
+
+
+class Block(NamedTuple):
+    """Satisfies `protocols.Parameters` for several runs: each tensor has one dimension more, (runs, ...)."""
+
+    weights: Tensor
+    gradients: Tensor
+    matrices_size: int
+    matrices: list[tuple[Tensor, Tensor]]
 
 
 def _pairs(weights: Tensor, gradients: Tensor, leaves: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

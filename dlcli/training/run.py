@@ -31,6 +31,7 @@ class Learner(NamedTuple):
     memory: dict[str, Tensor]  # the optimizer's state
     schedule: Schedule
     program: Callable[[Batch, float], tuple[Tensor, Tensor, Tensor]] | None = None  # see `program.Program`
+    alike: str = ""  # the same where one update can move the rows of several runs; empty: this run's moves alone
 
     def lr(self, progress: Progress) -> float:
         """The learning rate that schedule and phase give the step to come."""

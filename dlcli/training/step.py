@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from torch import Tensor
 
@@ -58,7 +58,11 @@ def take_turn(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[flo
         return loss_and_gradients(run, learner, batch, noise)[0]
 
     loss, norm = (read(run, value) for value in loss_and_gradients(run, learner, batch, noise))
-    return follow(run, learner, loss, norm, again, buffers)
+    if not fit_to_move(run, learner, loss, norm, buffers):
+        return None
+    learner.optimizer.update(learner.parameters, learner.memory, run.lr(learner), again)
+    refuse_nonfinite(run, learner, "weight", read(run, learner.parameters.total()))
+    return loss, norm
 
 
 def run_program(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[float | Tensor, float | Tensor]:
@@ -70,24 +74,17 @@ def run_program(run: Run, learner: Learner, batch: Batch, noise: int) -> tuple[f
     return loss, norm
 
 
-def follow(
-    run: Run,
-    learner: Learner,
-    loss: float | Tensor,
-    norm: float | Tensor,
-    again: Callable[[], Tensor],
-    buffers: list[tuple[Tensor, Tensor]],
-) -> tuple[float | Tensor, float | Tensor] | None:
-    """Move by the gradients that lie in `learner.parameters`, or leave the turn out; loss and norm are theirs."""
+def fit_to_move(
+    run: Run, learner: Learner, loss: float | Tensor, norm: float | Tensor, buffers: list[tuple[Tensor, Tensor]]
+) -> bool:
+    """Whether the gradients that lie in `learner.parameters` are to be followed, or this turn left out."""
     if run.training.on_nonfinite == "skip" and not (math.isfinite(loss) and math.isfinite(norm)):
         skip_turn(run, learner, buffers)
-        return None
+        return False
     run.state.skipped_in_a_row = 0
     refuse_nonfinite(run, learner, "loss", loss)
     refuse_nonfinite(run, learner, "gradient", norm)
-    learner.optimizer.update(learner.parameters, learner.memory, run.lr(learner), again)
-    refuse_nonfinite(run, learner, "weight", read(run, learner.parameters.total()))
-    return loss, norm
+    return True
 
 
 def spoilt_by_a_skip(run: Run) -> list[tuple[Tensor, Tensor]]:

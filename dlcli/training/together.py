@@ -111,6 +111,7 @@ def arrange(members: Sequence[Member], stacked: dict[Member, bool]) -> list[Grou
         alike.setdefault(member if alone else shape(run), []).append(member)
     groups: list[Group] = []
     for some in alike.values():
+        some.sort(key=lambda member: member.leg.run.learners[0].alike)  # one update moves neighbours
         stack = Stack([member.leg.run for member in some]) if len(some) > 1 else None
         if stack is not None and not all(member in stacked for member in some):
             stacked.update(dict.fromkeys(some, agrees(stack)))

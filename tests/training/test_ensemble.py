@@ -89,6 +89,49 @@ def test_every_member_takes_the_steps_that_it_takes_alone(words):
         assert_equal(together, alone)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("optimizer=adam",),
+        ("optimizer=adamw", "optimizer.weight_decay=0.1", "optimizer.decay=matrices"),
+        ("optimizer=rmsprop",),
+        ("optimizer=lion",),
+        ("training.average=0.9",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_one_update_moves_the_rows_of_one_rule(words):
+    words, rates = ("model=mlp", *words), (0.002, 0.002, 0.001, 0.001, 0.003)
+    together, alone = members(*words, rates=rates), members(*words, rates=rates)
+    stack = Stack(together)
+    assert [joint.rows for joint in stack.joints] == [range(2), range(2, 4)]
+    for _ in range(3):
+        assert stack.advance(1, Stop()) == {}
+        for run in alone:
+            gather(run, take_step(run))
+        assert_equal(together, alone)
+    assert all(joint.update() for joint in stack.joints)
+
+
+def test_rows_of_one_rule_move_alone_where_their_counts_differ():
+    words, rates = ("model=mlp", "optimizer=adam", "training.on_nonfinite=skip"), (0.02, 0.02, 0.02)
+    together, alone = members(*words, rates=rates), members(*words, rates=rates)
+    stack = Stack(together)
+    for step in range(4):
+        spoilt = [run.model.head.weight.data for run in (together[1], alone[1])] if step == 1 else []
+        before = [float(weight[0, 0]) for weight in spoilt]
+        for weight in spoilt:
+            weight[0, 0] = math.nan
+        assert stack.advance(1, Stop()) == {}
+        for run in alone:
+            gather(run, take_step(run))
+        for weight, value in zip(spoilt, before, strict=True):
+            weight[0, 0] = value
+    assert [run.state.skipped for run in together] == [0, 1, 0] and not stack.joints[0].update()
+    assert [float(run.learners[0].memory["step"]) for run in together] == [4, 3, 4]
+    assert_equal(together, alone)
+
+
 def test_a_member_that_diverges_costs_the_others_nothing():
     together, alone = members("model=mlp", rates=(0.02, 1e30, 0.01)), members("model=mlp", rates=(0.02, 0.02, 0.01))
     stack, faults = Stack(together), {}
