@@ -15,7 +15,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from rich.console import Console
 from rich.text import Text
 
@@ -87,7 +86,7 @@ def _row(folder: Path, root: Path, now: datetime) -> Row:
         run = read_run(folder)
         status = read_object(folder / "status.json") or {}
         found = results(run, list(run["config"])) | {"run": name}
-    except (UsageError, yaml.YAMLError, OSError, UnicodeError, AttributeError) as fault:
+    except (UsageError, OSError, UnicodeError, AttributeError) as fault:
         return {"run": name, "status": "unreadable", "reason": str(fault).splitlines()[0], "age": None}
     if run["status"] == "running" and status.get("host") == socket.gethostname() and not _is_alive(status.get("pid")):
         found |= {"status": "killed", "reason": "its process ended without a word; go on with: dlcli resume"}

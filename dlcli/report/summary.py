@@ -26,8 +26,7 @@ from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from dlcli.config import yaml_file
 from dlcli.errors import UsageError
 from dlcli.training.train_log import escaped
 
@@ -91,7 +90,7 @@ def read_run(run_dir: Path) -> dict[str, Any]:
         "path": str(run_dir),
         "status": status.get("state", "unknown"),
         "reason": status.get("reason") or "",
-        "config": visible(flatten(yaml.safe_load(path.read_text(encoding="utf-8")))),
+        "config": visible(flatten(yaml_file.read(path).data)),
         "summary": summary,
     }
 

@@ -49,6 +49,18 @@ def test_a_failed_run_is_read_with_its_reason(write_run):
     assert (run["status"], run["reason"], run["summary"]) == ("failed", "loss is nan", None)
 
 
+def test_a_text_that_reads_as_a_date_stays_text(write_run):
+    assert read_run(write_run("a", {"name": "2024-01-01"}))["config"] == {"name": "2024-01-01"}
+
+
+@pytest.mark.parametrize("content", ["a: [", "[]", "a: " + "[" * 50 + "]" * 50, "- " * 200_000], ids=len)
+def test_a_damaged_or_bottomless_config_is_no_traceback(write_run, content):
+    folder = write_run("a", {"seed": 0})
+    (folder / "config.yaml").write_text(content)
+    with pytest.raises(UsageError, match=r"config\.yaml:\d+:\d+: "):
+        read_run(folder)
+
+
 def test_flat_keys_are_those_of_the_command_line():
     config = {"seed": 0, "name": "x", "model": {"name": "mlp", "width": 8}}
     assert flatten(config) == {"seed": 0, "name": "x", "model": "mlp", "model.width": 8}
