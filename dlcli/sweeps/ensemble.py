@@ -1,10 +1,10 @@
-"""The jobs of a sweep in this process, those that differ in numbers only as one program."""
+"""Jobs in this process, those of them that share a program as one."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from dlcli import build, registry, session
 from dlcli import config as configs
 from dlcli.errors import Interrupted
 from dlcli.protocols import Data
-from dlcli.sweeps import Job, Outcome, failed, interrupted, is_complete
-from dlcli.sweeps.board import Board
+from dlcli.sweeps import LAST_REASON, Job, Outcome, failed, is_complete
 from dlcli.sweeps.pruning import quiet_display
 from dlcli.training.directory import RunDirectory
 from dlcli.training.loop import Course
@@ -21,27 +20,27 @@ from dlcli.training.room import room
 from dlcli.training.signals import Stop
 from dlcli.training.together import together
 
-# What runs of one program may differ in. Whatever shape such a difference gives the data, the engine sees.
-FREE = {
-    "training": {"epochs", "steps", "clip_norm", "average", "evaluate_every", "log_every"}
-    | {"on_nonfinite", "greatest_loss"},
-    "dataset": {"train_fraction", "label_noise", "validation_fraction", "seed"},
-}
-FIXED = ("model", "task", "normalization")
+Tell = Callable[[Job, Outcome], object]
 
 
-def carry_out(jobs: Sequence[Job], root: Path, total: int) -> list[Outcome]:
-    """Their outcomes, in the order of the jobs. Raises Interrupted after a signal, with a checkpoint of each run."""
-    outcomes: dict[int, Outcome] = {}
+def carry_out(jobs: Sequence[Job], tell: Tell) -> None:
+    """Bring the jobs of one program to their ends, as `sweeps.carry_out` does with one.
+
+    After a signal each run that was begun has a checkpoint. tell: how a job has ended, at its end.
+    """
+    left, read = {job.number: job for job in jobs}, Reader()
+
+    def ended(job: Job, outcome: Outcome) -> None:
+        del left[job.number]
+        tell(job, outcome)
+
     registry.load_plugins(jobs[0].plugins)
-    with Stop() as stop, Board(jobs, total) as board:
+    with Stop() as stop:
         try:
-            for group in groups(jobs):
-                read = Reader()
-                together((course(job, stop, board, outcomes, read) for job in group), room)
+            together((course(job, stop, ended, read) for job in jobs), room)
         except Interrupted as fault:
-            raise interrupted(root, len(jobs) - len(outcomes), fault) from None
-    return [outcomes[job.number] for job in jobs]
+            for job in list(left.values()):
+                ended(job, Outcome(Path(job.folder).name, "stopped", 0.0, fault.message[:LAST_REASON]))
 
 
 class Reader:
@@ -57,10 +56,9 @@ class Reader:
         return self._known[key]
 
 
-def course(job: Job, stop: Stop, board: Board, outcomes: dict[int, Outcome], read: Reader) -> Course[None]:
+def course(job: Job, stop: Stop, ended: Tell, read: Reader) -> Course[None]:
     """Bring the run of one job to its end, wherever it stands, as `run_job` does."""
     folder, started = Path(job.folder), time.perf_counter()
-    board.started(job)
     outcome = Outcome(folder.name, "done", 0.0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,8 +68,7 @@ def course(job: Job, stop: Stop, board: Board, outcomes: dict[int, Outcome], rea
         raise
     except Exception as fault:
         outcome = failed(folder, fault)
-    outcomes[job.number] = outcome._replace(seconds=time.perf_counter() - started)
-    board.ended(job, outcomes[job.number])
+    ended(job, outcome._replace(seconds=time.perf_counter() - started))
 
 
 def train_or_resume(folder: Path, job: Job, stop: Stop, read: Reader) -> Course[Any]:
@@ -81,18 +78,3 @@ def train_or_resume(folder: Path, job: Job, stop: Stop, read: Reader) -> Course[
             config = configs.load_saved(saved)
             return (yield from session.resumed_course(directory, config, job.argv, stop, quiet, read))
         return (yield from session.new_course(directory, job.config, job.argv, stop, quiet, read))
-
-
-def groups(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Those that may share a program, in the order of the first of each group."""
-    found: dict[str, list[Job]] = {}
-    for job in jobs:
-        found.setdefault(program(job.config), []).append(job)
-    return list(found.values())
-
-
-def program(config: dict[str, Any]) -> str:
-    parts = {name: config[name] for name in FIXED}
-    for name, free in FREE.items():
-        parts[name] = {key: value for key, value in config[name].items() if key not in free}
-    return json.dumps(parts, sort_keys=True)

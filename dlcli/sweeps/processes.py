@@ -6,12 +6,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dlcli.sweeps import Job, Outcome, carry_out
 
@@ -19,26 +19,27 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # more of them, t
 MEMORY = "; by somebody, or by the system for want of memory"
 
 
-class Started(NamedTuple):
-    job: Job
+class Child(NamedTuple):
+    """A process at work on something, and what it says."""
+
+    what: Any
     process: multiprocessing.process.BaseProcess
     answer: Connection
     share: str | None  # of the GPUs
 
     def __hash__(self) -> int:
-        return hash(self.job.number)
+        return hash(self.process.name)
 
 
-class Processes:
-    """Satisfies `dispatch.Place`. On CPUs a job is forked from a server that has imported torch and done nothing else;
-    where there are GPUs it is a fresh interpreter, which sees its own GPU from before torch is imported.
+class Nursery:
+    """Starts processes. On CPUs each is forked from a server that has imported torch and done nothing else; where there
+    are GPUs it is a fresh interpreter, which sees its own GPU from before torch is imported.
     """
 
-    def __init__(self, slots: int, gpus: Sequence[str] = (), imports: Sequence[str] = ()):
-        """gpus: a share of one for each job that is to run at once; none: the jobs run on CPUs. imports: modules of the
-        program that calls this, which every fork would else import by itself.
+    def __init__(self, gpus: Sequence[str] = (), imports: Sequence[str] = ()):
+        """gpus: a share of one for each process that is to live at once; none: they compute on CPUs. imports: modules
+        of the program that calls this, which every fork would else import by itself.
         """
-        self.slots = min(slots, len(gpus)) if gpus else slots
         self._free = list(gpus)
         self._context = multiprocessing.get_context("spawn" if gpus else "forkserver")
         if not gpus:
@@ -46,28 +47,48 @@ class Processes:
             with environment(ONE_THREAD):
                 forkserver.ensure_running()
 
-    def start(self, job: Job) -> Started:
+    def start(self, work: Callable[[Any, Connection], None], what: Any, name: str) -> Child:
+        """A process that calls `work(what, answer)` and ends; what it sends to `answer` is for whoever started it."""
         ours, theirs = self._context.Pipe(duplex=False)
         share = self._free.pop(0) if self._free else None
-        process = self._context.Process(target=work, args=(job, theirs), name=f"job {job.number}")
+        process = self._context.Process(target=work, args=(what, theirs), name=name)
         with environment(ONE_THREAD if share is None else ONE_THREAD | {"CUDA_VISIBLE_DEVICES": share}):
             process.start()
         theirs.close()  # so that ours ends where the process does
-        return Started(job, process, ours, share)
+        return Child(what, process, ours, share)
 
-    def wait(self, running: Sequence[Started], seconds: float) -> list[Started]:
+    def end(self, child: Child) -> int:
+        """Its exit code, once it has ended."""
+        child.process.join()
+        child.answer.close()
+        if child.share is not None:
+            self._free.append(child.share)
+        return child.process.exitcode
+
+
+class Processes:
+    """Satisfies `dispatch.Place`: each job in a process of its own."""
+
+    def __init__(self, slots: int, gpus: Sequence[str] = (), imports: Sequence[str] = ()):
+        """gpus, imports: as of a Nursery."""
+        self.slots = min(slots, len(gpus)) if gpus else slots
+        self._nursery = Nursery(gpus, imports)
+
+    def start(self, job: Job) -> Child:
+        return self._nursery.start(work, job, f"job {job.number}")
+
+    def wait(self, running: Sequence[Child], seconds: float) -> list[Child]:
         ended = wait([each.process.sentinel for each in running], seconds)
         return [each for each in running if each.process.sentinel in ended]
 
-    def outcome(self, ended: Started) -> Outcome:
-        ended.process.join()
-        if ended.share is not None:
-            self._free.append(ended.share)
-        with ended.answer, suppress(EOFError):
-            return ended.answer.recv()
-        return Outcome(Path(ended.job.folder).name, "failed", 0.0, reason(ended.process.exitcode))
+    def outcome(self, ended: Child) -> Outcome:
+        told = None
+        with suppress(EOFError):
+            told = ended.answer.recv()
+        code = self._nursery.end(ended)
+        return told or Outcome(Path(ended.what.folder).name, "failed", 0.0, f"{reason(code)}, see train.log")
 
-    def stop(self, running: Started, at_once: bool) -> None:
+    def stop(self, running: Child, at_once: bool) -> None:
         (running.process.kill if at_once else running.process.terminate)()
 
 
@@ -104,13 +125,18 @@ class Forks:
 
 def work(job: Job, answer: Connection) -> None:
     """The life of the process. Everything that libraries print goes to train.log."""
-    os.setpgid(0, 0)  # Ctrl-C at the terminal is for the sweep, which then stops its jobs
-    threading.Thread(target=end_with_the_sweep, daemon=True).start()
+    belong_to_the_sweep()
     Path(job.folder).mkdir(parents=True, exist_ok=True)
     with Path(job.folder, "train.log").open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     answer.send(carry_out(job))
+
+
+def belong_to_the_sweep() -> None:
+    """Ctrl-C at the terminal is for the sweep, which then stops its jobs; they end where it does."""
+    os.setpgid(0, 0)
+    threading.Thread(target=end_with_the_sweep, daemon=True).start()
 
 
 def end_with_the_sweep() -> None:
@@ -137,6 +163,6 @@ def environment(added: dict[str, str]) -> Iterator[None]:
 def reason(code: int) -> str:
     """Why a process ended that has not said so itself."""
     if code >= 0:
-        return f"its process ended with exit code {code}, see train.log"
+        return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name
     return f"killed by signal {-code} ({name}){MEMORY if name == 'SIGKILL' else ''}"

@@ -1,13 +1,19 @@
-"""`hydra/launcher=ensemble`: jobs that differ in numbers only are trained as one program, in this process."""
+"""`hydra/launcher=ensemble`: jobs that differ in numbers only are trained as one program, some on each core."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from hydra_plugins.dlcli.parallel import ParallelLauncher
+from hydra_plugins.dlcli.process import shares_of
 
 
 class EnsembleLauncher(ParallelLauncher):
-    def carry_out(self, jobs: Sequence[Any], total: int) -> Sequence[Any]:
-        from dlcli.sweeps.ensemble import carry_out
+    def __init__(self, slots: int | str):
+        self.slots = slots
 
-        return carry_out(jobs, self.sweep.root, total)
+    def place(self, jobs: Sequence[Any]) -> Any:
+        from dlcli.sweeps.stacks import Stacks
+        from dlcli.training.cores import allowed_cores
+
+        gpus = shares_of(jobs)
+        return Stacks(jobs, (len(gpus) or allowed_cores()) if self.slots == "auto" else self.slots, gpus)

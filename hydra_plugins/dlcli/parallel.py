@@ -1,5 +1,6 @@
 """What the launchers of other processes share: a job becomes plain data, and a place carries it out."""
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,9 @@ class ParallelLauncher(Launcher):
     def carry_out(self, jobs: Sequence[Any], total: int) -> Sequence[Any]:
         from dlcli.sweeps.dispatch import dispatch
 
-        return dispatch(jobs, self.place(jobs), self.sweep.root, total)
+        place = self.place(jobs)
+        importlib.import_module("dlcli.report.charts")  # for the page at the end; whoever starts torch takes longer
+        return dispatch(jobs, place, self.sweep.root, total)
 
     def job(self, number: int, overrides: list[str]) -> Any:
         loader, known = self.hydra_context.config_loader, tuple(overrides)

@@ -16,11 +16,20 @@ class ProcessLauncher(ParallelLauncher):
         from dlcli.sweeps.processes import Processes
         from dlcli.training.cores import allowed_cores
 
-        devices = max(job.config["training"]["devices"] for job in jobs)
-        gpus = visible_gpus() if any(job.config["training"]["device"] in ("auto", "cuda") for job in jobs) else []
-        shares = shared_out(gpus, devices) * self.per_gpu
-        slots = (len(shares) or max(1, allowed_cores() // devices)) if self.slots == "auto" else self.slots
+        shares = shares_of(jobs) * self.per_gpu
+        slots = (len(shares) or max(1, allowed_cores() // devices_of(jobs))) if self.slots == "auto" else self.slots
         return Processes(slots, shares)
+
+
+def devices_of(jobs: Sequence[Any]) -> int:
+    """That a job is for."""
+    return max(job.config["training"]["devices"] for job in jobs)
+
+
+def shares_of(jobs: Sequence[Any]) -> list[str]:
+    """Of this machine's GPUs, one for each job that may have its own; none where the jobs run on CPUs."""
+    asked = any(job.config["training"]["device"] in ("auto", "cuda") for job in jobs)
+    return shared_out(visible_gpus() if asked else [], devices_of(jobs))
 
 
 def shared_out(gpus: Sequence[str], devices: int) -> list[str]:
