@@ -6,13 +6,15 @@
 Each round makes the sweep in every way in turn, and a ratio pairs what stands in one round: separate commands of dlcli,
 its serial launcher, a script of plain torch for each run, and one program by hand, in torch (stacked matrices) or in
 JAX (a compiled scan under vmap). The last three only train: no validation, no risks, no file. They need the
-environments torch and jax of `python benchmarks/environments.py`, and are left out where these are not there. Wall time
-is what a user waits for; CPU time, of all processes, is what remains comparable on a busy machine.
+environments torch and jax of `python benchmarks/environments.py`, and are left out where these are not there. Each may
+use all cores, in its own way. Wall time is what a user waits for; CPU time, of all processes, is what remains
+comparable on a busy machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import resource
@@ -21,18 +23,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from environments import python
 
+from dlcli.training.cores import allowed_cores
+
+PR_SET_CHILD_SUBREAPER = 36  # of <sys/prctl.h>
 STEPS, BATCH = 200, 100
 RUN = (
     *("dataset=mnist1d", "model=mlp", "decompose.budget=none"),
     *(f"training.steps={STEPS}", f"training.batch_size={BATCH}"),
 )
 RUNS, COMMANDS, SERIAL = 32, 2, 4  # a round: so many runs together, so many commands, so many in the serial sweep
-ONE_THREAD = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
 MODELS = {
     "linear": ("model=linear",),
     "mlp 40-100-100-10": ("model=mlp",),
@@ -56,18 +61,23 @@ class Cost(NamedTuple):
 def timed(words: list[str], runs: int) -> tuple[float, float, str]:
     """Wall and CPU seconds of one command for each of its runs, and what it printed."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | ONE_THREAD)
-    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    wall = time.perf_counter() - started
+    with suppress(ChildProcessError):
+        while os.wait():  # for what it has left behind: the server of its processes, which ends when it does
+            pass
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall / runs, spent / runs, done.stdout
 
 
-def dlcli(folder: Path, runs: int, *words: str) -> Cost:
+def dlcli(folder: Path, runs: int, *words: str, at_once: int = 1) -> Cost:
+    """at_once: processes, among which the runs are shared out."""
     places = (f"run_dir={folder}", f"output_root={folder.parent}")
     wall, spent, _ = timed([sys.executable, "-m", "dlcli", "train", *RUN, *words, *places], runs)
     summaries = [json.loads(path.read_text()) for path in folder.rglob("summary.json")]
     assert len(summaries) == runs, f"{len(summaries)} of {runs} runs of {folder} ended well"
-    return Cost(wall, spent, statistics.mean(summary["timing"]["training"] for summary in summaries))
+    return Cost(wall, spent, statistics.mean(summary["timing"]["training"] for summary in summaries) / at_once)
 
 
 def by_hand(home: str, script: str, examples: Path, runs: int) -> Cost:
@@ -92,18 +102,19 @@ def write_examples(path: Path) -> None:
 
 
 def sweep(rounds: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans are left to this process, which counts their time
     costs: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as room:
         examples, folder = Path(room) / "examples.npz", Path(room) / "runs"
         write_examples(examples)
         for turn in range(rounds):
 
-            def swept(launcher: str, runs: int, turn: int = turn) -> Cost:
+            def swept(launcher: str, runs: int, at_once: int = 1, turn: int = turn) -> Cost:
                 words = ("-m", f"hydra/launcher={launcher}", f"seed=range({runs})")
-                return dlcli(folder / f"{launcher}-{turn}", runs, *words)
+                return dlcli(folder / f"{launcher}-{turn}", runs, *words, at_once=at_once)
 
             found = {
-                "ensemble": swept("ensemble", RUNS),
+                "ensemble": swept("ensemble", RUNS, allowed_cores()),
                 "separate commands": mean([dlcli(folder / f"{turn}-{run}", 1) for run in range(COMMANDS)]),
                 "serial": swept("serial", SERIAL),
             }
@@ -171,5 +182,4 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, default=16, help="runs of a stack")
     asked = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sweep(asked.rounds) if asked.what == "sweep" else steps(asked.rounds, asked.size)
