@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 WRITTEN_CELLS = 15  # classes up to which the cells of a confusion matrix carry their counts
@@ -27,8 +28,9 @@ def pixels(figure: Figure) -> np.ndarray:
 
 def svg(figure: Figure) -> bytes:
     """The figure as a stand-alone vector image, for a web page."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    buffer, dpi = io.BytesIO(), figure.dpi
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # `savefig` would draw twice
+    figure.dpi = dpi
     return buffer.getvalue()
 
 

@@ -86,7 +86,7 @@ def write_run(tmp_path):
 
     def write(name, config, summary=None, status=None):
         folder = tmp_path / name
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         (folder / "status.json").write_text(json.dumps(status or {"state": "done", "reason": ""}))
         if summary is not None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+
+import matplotlib
 import numpy as np
 import pytest
 
@@ -63,9 +66,14 @@ def test_the_undecided_part_is_hatched(bars):
     assert [(patch.get_x(), patch.get_width()) for patch in hatched] == [(0.0, 0.125)]
 
 
-def test_an_svg_stands_alone(bars):
-    picture = figures.svg(bars())
-    assert picture.startswith(b"<?xml") and b"</svg>" in picture
+@pytest.mark.parametrize("before", [lambda figure: None, figures.pixels], ids=["new", "laid out"])
+def test_an_svg_is_what_savefig_writes(bars, before):
+    figure, other, expected = bars(), bars(), io.BytesIO()
+    before(figure), before(other)
+    with matplotlib.rc_context({"svg.hashsalt": "0"}):
+        picture = figures.svg(figure)
+        other.savefig(expected, format="svg", metadata={"Date": None})
+    assert picture.startswith(b"<?xml") and picture == expected.getvalue() and figure.dpi == other.dpi
 
 
 def test_the_threshold_of_interpolation_is_found_at_either_end():
