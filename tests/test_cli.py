@@ -143,3 +143,10 @@ def test_a_plugin_adds_a_model_from_any_folder(dlcli, tmp_path):
     assert dlcli("train", "model=mine", *TINY[2:]).code == 2
     answer = dlcli("train", "--plugin", "mine", "model=mine", "dataset=digits", *TINY[2:])
     assert answer.code == 0, answer.err
+
+
+def test_the_end_of_a_process_looks_for_no_cycles(tmp_path):
+    shown = "atexit.register(lambda: print(gc.get_freeze_count() > 10_000))"  # the last to be called
+    code = f"import atexit, gc; from dlcli.cli import main; {shown}; main(['config'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.stdout.splitlines()[-1] == "True"
