@@ -106,16 +106,15 @@ def continue_training(
         reference.state.step += 1
 
 
-def reference_run(model: nn.Module, run: Run, optimizer: Optimizer, steps: int) -> Run:
-    """What `continue_training` trains."""
+def reference_run(model: nn.Module, run: Run, optimizer: Optimizer, steps: int, alike: str = "") -> Run:
+    """What `continue_training` trains. alike: as of a Learner."""
 
     def cosine(progress: Progress) -> float:
         return 0.5 * (1 + math.cos(math.pi * progress.step / progress.steps))
 
     parameters = FlatParameters(model)
-    learner = Learner(
-        Phase("reference", "", risk_of(run.task)), parameters, optimizer, optimizer.init(parameters), cosine
-    )
+    phase = Phase("reference", "", risk_of(run.task))
+    learner = Learner(phase, parameters, optimizer, optimizer.init(parameters), cosine, alike=alike)
     seed = stream(run.seed, "reference")
     return replace(
         run,

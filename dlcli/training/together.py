@@ -125,8 +125,11 @@ def arrange(members: Sequence[Member], stacked: dict[Member, bool]) -> list[Grou
 def continue_together(
     models: Sequence[nn.Module], run: Run, rule: Callable[[], Optimizer], steps: int, stopped: Callable[[], bool]
 ) -> None:
-    """`continue_training` of several models of one shape, which restarts are, as one program where that pays."""
-    references = [reference_run(model, run, rule(), steps) for model in models]
+    """`continue_training` of several models of one shape, which restarts are, as one program where that pays.
+
+    rule: one that moves each weight by its own gradients alone.
+    """
+    references = [reference_run(model, run, rule(), steps, alike="reference") for model in models]
     size = max(1, room(references[0])) if references else 1
     for start in range(0, len(references), size):
         some = references[start : start + size]
