@@ -15,7 +15,8 @@ TERMS = {"approximation": "approx_train", "optimization": "optimization"}
 
 def results_csv(runs: Sequence[Run]) -> str:
     """Failed runs keep their row; what they do not have is empty."""
-    rows = [row(run, differing([run["config"] for run in runs])) for run in runs]
+    keys = differing([run["config"] for run in runs])
+    rows = [row(run, keys) for run in runs]
     columns = dict.fromkeys(name for each in rows for name in each)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
