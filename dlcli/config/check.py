@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, NamedTuple, get_type_hints
 
 from dlcli import registry, schema
-from dlcli.config import comments
+from dlcli.config import comments, yaml_file
 from dlcli.config.fit import Problem, misfits
 from dlcli.config.names import nearest, suggestion
 from dlcli.errors import UsageError
@@ -58,6 +58,8 @@ def _problems(config: dict[str, Any], places: Places) -> Iterator[Problem]:
             settings = {k: v for k, v in value.items() if k != "name" or name in SECTIONS}
             yield from _check_section(f"{name}.", settings, section, places, legal)
     yield from misfits(config)
+    if yaml_file.size(config) > yaml_file.MAX_NODES:  # a run could not be read back from it
+        yield Problem(f"the config has more than {yaml_file.MAX_NODES} values", "a config is small; shorten its lists")
 
 
 def refuse(problems: list[Problem]) -> None:

@@ -81,6 +81,12 @@ def write(data: dict[str, Any]) -> str:
     return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
+def size(value: Any) -> int:
+    """Nodes of plain data, as `read` counts them up to MAX_NODES."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(size, inner))
+
+
 def foreign_interpolation(text: str) -> bool:
     """Whether `text` holds an interpolation other than a plain reference to a key, such as `${oc.env:HOME}`."""
     return "${" in REFERENCE.sub("", text)

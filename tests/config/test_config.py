@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlcli import config
+from dlcli.config import yaml_file
 from dlcli.errors import UsageError
 
 
@@ -22,6 +23,15 @@ def test_a_saved_config_is_read_back_unchanged(saved):
     assert config.load_saved(saved) == config.load_checked(
         ["optimizer.lr=0.5", "model.width=33", "seed=4", "name='012'"]
     )
+
+
+def test_a_config_is_as_large_as_one_that_can_be_read_back(tmp_path):
+    size = yaml_file.size(config.load_checked([]))
+    tags = [str(number) for number in range(yaml_file.MAX_NODES - size)]
+    (tmp_path / "config.yaml").write_text(config.text(config.load_checked([f"tags={tags}"])))
+    assert config.load_saved(tmp_path / "config.yaml")["tags"] == tags
+    with pytest.raises(UsageError, match="the config has more than 2000 values"):
+        config.load_checked([f"tags={[*tags, 'one']}"])
 
 
 def test_a_config_has_one_spelling(here, write):
