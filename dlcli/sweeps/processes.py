@@ -43,9 +43,7 @@ class Nursery:
         self._free = list(gpus)
         self._context = multiprocessing.get_context("spawn" if gpus else "forkserver")
         if not gpus:
-            self._context.set_forkserver_preload([*imports, "dlcli.sweeps.warm"])
-            with environment(ONE_THREAD):
-                forkserver.ensure_running()
+            start_server(imports)
 
     def start(self, work: Callable[[Any, Connection], None], what: Any, name: str) -> Child:
         """A process that calls `work(what, answer)` and ends; what it sends to `answer` is for whoever started it."""
@@ -64,6 +62,13 @@ class Nursery:
         if child.share is not None:
             self._free.append(child.share)
         return child.process.exitcode
+
+
+def start_server(imports: Sequence[str] = ()) -> None:
+    """Let the server of the forks begin with its imports, unless it has; nobody waits for it before the first fork."""
+    multiprocessing.set_forkserver_preload([*imports, "dlcli.sweeps.warm"])
+    with environment(ONE_THREAD):
+        forkserver.ensure_running()
 
 
 class Processes:

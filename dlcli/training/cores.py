@@ -1,4 +1,4 @@
-"""The cores that a process may use; apart from `device`, because whoever only starts other processes needs no torch."""
+"""Cores and GPUs that a process may use; apart from `device`, because whoever only starts others needs no torch."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ def allowed_cores() -> int:
         quota, period = CGROUP_QUOTA.read_text().split()  # "200000 100000", or "max 100000", a ValueError
         cores = min(cores, int(quota) // int(period))
     return max(1, cores)
+
+
+def visible_gpus() -> list[str]:
+    """The names of this machine's GPUs for CUDA_VISIBLE_DEVICES, asked without torch and without touching one."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]

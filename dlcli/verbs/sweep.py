@@ -13,13 +13,18 @@ from typing import Any
 
 from dlcli import config as configs
 from dlcli.errors import SweepFailed, UsageError
+from dlcli.sweeps.processes import start_server
+from dlcli.training.cores import visible_gpus
 from dlcli.verbs.arguments import naming_plugins
 
 SWEEP = "sweep.json"  # what a resumed sweep is composed from again
+FORKING = {"hydra/launcher=process", "hydra/launcher=ensemble"}
 
 
 def run(overrides: Sequence[str], config_dir: Path | None, source: Path | None, plugins: Sequence[str]) -> int:
     saved = configs.load_saved(source / "config.yaml") if source else None
+    if FORKING & set(overrides) and not visible_gpus():
+        start_server()  # it imports torch while the jobs are composed
     sweep = configs.open_sweep(overrides, config_dir, saved)  # every job is checked before the first begins
     from dlcli.trackers import require
     from dlcli.training.directory import claim, claim_exact

@@ -28,7 +28,8 @@ class ParallelLauncher(Launcher):
         from dlcli.sweeps.dispatch import dispatch
 
         place = self.place(jobs)
-        importlib.import_module("dlcli.report.charts")  # for the page at the end; whoever starts torch takes longer
+        for needed_at_the_end in ("dlcli.study", "dlcli.report.charts"):  # to import torch elsewhere takes longer
+            importlib.import_module(needed_at_the_end)
         return dispatch(jobs, place, self.sweep.root, total)
 
     def job(self, number: int, overrides: list[str]) -> Any:

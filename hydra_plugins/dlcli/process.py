@@ -1,10 +1,9 @@
 """`hydra/launcher=process`: each job of a sweep in a process of its own on this machine, several at once."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from dlcli.training.cores import visible_gpus
 from hydra_plugins.dlcli.parallel import ParallelLauncher
 
 
@@ -37,11 +36,3 @@ def shared_out(gpus: Sequence[str], devices: int) -> list[str]:
     if len(gpus) < devices:
         return [",".join(gpus)] if gpus else []  # the run then says that it lacks some
     return [",".join(gpus[start : start + devices]) for start in range(0, len(gpus) - devices + 1, devices)]
-
-
-def visible_gpus() -> list[str]:
-    """The names of this machine's GPUs for CUDA_VISIBLE_DEVICES, asked without torch and without touching one."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in named.split(",") if name not in ("", "-1")]
-    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
