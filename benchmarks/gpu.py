@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
@@ -30,6 +31,7 @@ from tasks import STEPS, overrides
 KINDS = ("captured", "compiled", "compiled and captured")  # of `program.prepare`
 MODES = {"eager": (), "bf16": ("training.precision=bf16",)} | {kind: (f"steps={kind}",) for kind in KINDS}
 MODES |= {f"{kind} bf16": MODES["bf16"] + MODES[kind] for kind in KINDS}
+LEG = 50  # steps from one look at the runs of a stack to the next, as training.log_every
 SMALL = ("dataset=mnist1d", "model=mlp", "training.batch_size=100", "training.steps=100000")
 RECIPE = ("experiment=cifar10_speedrun", "decompose.budget=none", "pictures=never")
 
@@ -115,6 +117,7 @@ def steps(arguments: argparse.Namespace) -> None:
 
 def ensemble(arguments: argparse.Namespace) -> None:
     from dlcli.training.ensemble import Stack
+    from dlcli.training.signals import Stop
 
     alone = step_of(built([*SMALL], arguments.device))
     timed(alone, 20, arguments.device)
@@ -124,8 +127,9 @@ def ensemble(arguments: argparse.Namespace) -> None:
         stack = Stack([built([*SMALL, f"seed={seed}"], arguments.device) for seed in range(size)])
         for run in stack.runs:
             run.data = stack.runs[0].data
-        timed(stack.step, 3, arguments.device)
-        each = statistics.median(timed(stack.step, 20, arguments.device) for _ in range(arguments.rounds)) / size
+        leg = partial(stack.advance, LEG, Stop())
+        timed(leg, 1, arguments.device)
+        each = statistics.median(timed(leg, 1, arguments.device) for _ in range(arguments.rounds)) / LEG / size
         print(f"a stack of {size:5}: {1 / each:9.0f} steps of a run per second, {single / each:6.1f} times", flush=True)
 
 

@@ -11,8 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -20,10 +19,11 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from dlcli.protocols import Batch
+from dlcli.training.joint import joints
 from dlcli.training.loop import gather
 from dlcli.training.member_noise import MemberNoise
 from dlcli.training.parameters import StackedParameters
-from dlcli.training.program import refuse
+from dlcli.training.program import Record, captured, cuda_graph
 from dlcli.training.randomness import FreshNoise, stream
 from dlcli.training.run import Run
 from dlcli.training.signals import Stop
@@ -37,6 +37,7 @@ from dlcli.training.step import (
     spoilt_by_a_skip,
 )
 
+Place = tuple[Any, Any]  # a dictionary and a key of it, or a list and an index
 AGREES = 1e-4  # of the gradients of a stack with those of its members alone, relative to their norm
 
 
@@ -53,27 +54,31 @@ class Stack:
         self.tensors = (*self.parameters.leaves, *constants.values())  # (runs, *shape) each
         self.places = places(first.model, (*names, *constants))
         self.rows = torch.arange(len(self.runs), device=first.device)
-        rules = [learner.alike or row for row, learner in enumerate(self.learners)]
-        neighbours = [[row for row, _ in some] for _, some in groupby(enumerate(rules), itemgetter(1))]
-        self.joints = [Joint(self, range(rows[0], rows[-1] + 1)) for rows in neighbours if len(rows) > 1]
+        self.waits = first.device.type == "cpu" or any(run.training.on_nonfinite == "skip" for run in runs)
+        exact = torch.float32 if first.device.type == "mps" else torch.float64
+        self.sums = torch.zeros(2, len(self.runs), dtype=exact, device=first.device)  # of losses, of gradient norms
+        self.joints = joints(self.runs, self.parameters)
 
     def advance(self, steps: int, stop: Stop) -> dict[int, Exception]:
         """So many steps of every run, or fewer: up to a signal, or the first that raises. What was raised, by row."""
         started, faults = time.perf_counter(), {}
-        for _ in range(steps):
+        self.sums.zero_()
+        self.taken = [0] * len(self.runs)
+        for batch in self.batches(steps):
             with self.runs[0].products():
-                faults = self.step()
+                faults = self.step(batch)
             if faults or stop.asks:
                 break
+        self.tell()
         share = (time.perf_counter() - started) / len(self.runs)
         for run in self.runs:
             run.state.seconds["training"] = run.state.seconds.get("training", 0.0) + share
         return faults
 
-    def step(self) -> dict[int, Exception]:
-        buffers = [spoilt_by_a_skip(run) for run in self.runs]
-        batch, seeds = self.batch(), self.seeds()
-        losses, norms = map(self.read, self.gradients(batch, seeds))
+    def step(self, batch: Batch) -> dict[int, Exception]:
+        buffers, seeds = [spoilt_by_a_skip(run) for run in self.runs], self.seeds()
+        measured = self.gradients(batch, seeds)
+        losses, norms = map(self.read, measured)
         faults: dict[int, Exception] = {}
         moving: list[int] = []
         for row, (run, learner) in enumerate(zip(self.runs, self.learners, strict=True)):
@@ -85,12 +90,31 @@ class Stack:
         self.update(moving, faults, batch, seeds)
         totals = self.read(self.parameters.weights.sum(-1))
         for row in moving:
-            run, learner = self.runs[row], self.learners[row]
             if row not in faults:
                 with kept(faults, row):
-                    refuse_nonfinite(run, learner, "weight", totals[row])
-                    gather(run, named(learner.phase.name, (losses[row], norms[row])))
+                    refuse_nonfinite(self.runs[row], self.learners[row], "weight", totals[row])
+        self.count([row for row in moving if row not in faults], measured)
         return faults
+
+    def count(self, rows: list[int], measured: tuple[Tensor, Tensor]) -> None:
+        """A step of these rows; what was measured is added up for all of them at once, and told at the end of a leg."""
+        for row in rows:
+            self.runs[row].state.step += 1
+            self.taken[row] += 1
+        both = torch.stack(measured)
+        if len(rows) == len(self.runs):
+            self.sums += both
+        else:
+            self.sums[:, rows] += both[:, rows]
+
+    def tell(self) -> None:
+        """Let each run know what its steps have measured, as `loop.gather` does after each."""
+        losses, norms = map(self.read, self.sums)
+        for row, (run, learner) in enumerate(zip(self.runs, self.learners, strict=True)):
+            if self.taken[row]:
+                totals = named(learner.phase.name, (losses[row], norms[row])) | {"steps": self.taken[row]}
+                for name, total in totals.items():
+                    run.state.window[name] = run.state.window.get(name, 0) + total
 
     def update(self, moving: Sequence[int], faults: dict[int, Exception], batch: Batch, seeds: Sequence[int]) -> None:
         """Move these rows, those of one rule by one update if all of them move."""
@@ -106,22 +130,24 @@ class Stack:
 
     def read(self, values: Tensor) -> list[float] | Tensor:
         """(runs,), as numbers where these cost nothing or are needed."""
-        needed = any(run.training.on_nonfinite == "skip" for run in self.runs)
-        return values.tolist() if values.device.type == "cpu" or needed else values
+        return values.tolist() if self.waits else values
 
-    def batch(self) -> Batch:
-        """Each run's next batch, (runs, batch, ...)."""
-        indices = [run.batches.indices(run.state.step) for run in self.runs]
+    def batches(self, steps: int) -> Iterator[Batch]:
+        """Each run's next ones, (runs, batch, ...) each."""
         first = self.runs[0]
+        indices = [run.batches.ahead(run.state.step, steps) for run in self.runs]
         shared = all(run.data.train is first.data.train and run.augment is None for run in self.runs)
         if shared and isinstance(indices[0], Tensor):
-            parts = first.data.train.batch(torch.cat(indices))
-            return Batch(*(part.unflatten(0, (len(indices), -1)) for part in parts))
-        if shared:  # every run reads the whole set
+            for chosen in torch.stack(indices, 1):  # (runs, batch)
+                yield Batch(*(part.unflatten(0, chosen.shape) for part in first.data.train.batch(chosen.flatten())))
+        elif shared:  # every run reads the whole set
             parts = first.data.train.batch(indices[0])
-            return Batch(*(part.expand(len(indices), *part.shape) for part in parts))
-        batches = [augmented(run, run.data.train.batch(each)) for run, each in zip(self.runs, indices, strict=True)]
-        return Batch(*map(torch.stack, zip(*batches, strict=True)))
+            yield from repeat(Batch(*(part.expand(len(self.runs), *part.shape) for part in parts)), steps)
+        else:
+            for step in range(steps):
+                chosen = [own[step] if isinstance(own, Tensor) else own for own in indices]
+                own = (run.data.train.batch(some) for run, some in zip(self.runs, chosen, strict=True))
+                yield Batch(*map(torch.stack, zip(*map(augmented, self.runs, own), strict=True)))
 
     def seeds(self) -> list[int]:
         """Of the noise of each run's next step."""
@@ -143,43 +169,26 @@ class Stack:
         norms = torch.linalg.vector_norm(self.parameters.gradients, dim=-1)
         for row, run in enumerate(self.runs):
             clip(self.parameters.gradients[row], norms[row], run.training.clip_norm)
+        self.draws = noise.drawn
         return losses.detach(), norms
 
-
-class Joint:
-    """Neighbouring rows of a stack that one rule moves. Its memory of the weights lies in rows as they do; of the rest,
-    a count of the steps, every run keeps its own.
-    """
-
-    def __init__(self, stack: Stack, rows: range):
-        self.rows = rows
-        self._runs, self._learners = ([all_of[row] for row in rows] for all_of in (stack.runs, stack.learners))
-        self._parameters = stack.parameters.block(rows)
-        self._memory, self._counts = {}, []
-        self._equal = self._in_step()
-        for name, first in self._learners[0].memory.items():
-            kept = torch.stack([learner.memory[name] for learner in self._learners])
-            for learner, row in zip(self._learners, kept, strict=True):
-                learner.memory[name] = row
-            each = first.shape == self._learners[0].parameters.weights.shape
-            self._memory[name] = kept if each else kept[0]
-            if not each:
-                self._counts.append(kept)
-                self._equal &= bool((kept == kept[0]).all())
-
-    def update(self) -> bool:
-        """Move all rows at once, unless they stand at different steps or learning rates; whether that was done."""
-        rates = {run.lr(learner) for run, learner in zip(self._runs, self._learners, strict=True)}
-        if not self._equal or len(rates) > 1 or not self._in_step():
-            return False
-        self._learners[0].optimizer.update(self._parameters, self._memory, rates.pop(), refuse)
-        for counts in self._counts:
-            counts[1:] = counts[0]
-        return True
-
-    def _in_step(self) -> bool:
-        """Equal numbers of updates have equal counts, whatever a rule counts."""
-        return len({(run.state.step, run.state.skipped, run.state.rollbacks) for run in self._runs}) == 1
+    def capture(self, record: Record = cuda_graph) -> None:
+        """Let gradients be a single launch from now on, unless the runs draw numbers of their own within a step."""
+        batch, seeds = next(self.batches(1)), self.seeds()
+        eager, before = (
+            self.gradients,
+            [(buffer, buffer.clone()) for run in self.runs for buffer in run.model.buffers()],
+        )
+        replayed = captured(lambda *parts: eager(Batch(*parts), seeds), record)
+        try:
+            eager(batch, seeds)
+            if not self.draws:
+                replayed(*batch)
+                self.gradients = lambda batch, seeds: replayed(*batch)
+        except RuntimeError:  # what waits for a number cannot be recorded; the eager form stays
+            return
+        finally:
+            put_back(before)
 
 
 @contextmanager
@@ -206,20 +215,25 @@ def stack_constants(models: Sequence[nn.Module], leaves: Sequence[str]) -> dict[
     return stacked
 
 
-def places(model: nn.Module, names: Sequence[str]) -> list[list[tuple[dict[str, Any], str]]]:
+def places(model: nn.Module, names: Sequence[str]) -> list[list[Place]]:
     """Where the modules of a model hold each of these parameters and buffers, which several may share."""
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     held = [
         (tensor, (tensors, key))
         for module in model.modules()
-        for tensors in (module._parameters, module._buffers)
-        for key, tensor in tensors.items()
+        for tensors in (used_weights(module), module._buffers)
+        for key, tensor in (tensors.items() if isinstance(tensors, dict) else enumerate(tensors))
     ]
     return [[place for tensor, place in held if tensor is own[name]] for name in names]
 
 
+def used_weights(module: nn.Module) -> Any:
+    """Those that `forward` reads. A recurrence has them in a list, which it makes anew if its parameters change."""
+    return module._flat_weights if isinstance(module, nn.RNNBase) else module._parameters
+
+
 @contextmanager
-def standing_in(places: list[list[tuple[dict[str, Any], str]]], tensors: Sequence[Tensor]) -> Iterator[None]:
+def standing_in(places: list[list[Place]], tensors: Sequence[Tensor]) -> Iterator[None]:
     """These tensors in place of a model's own: `functional_call` without its checks, a tenth of a small step."""
     own = [tensors_of[key] for (tensors_of, key), *_ in places]
     put(places, tensors)
@@ -229,7 +243,7 @@ def standing_in(places: list[list[tuple[dict[str, Any], str]]], tensors: Sequenc
         put(places, own)
 
 
-def put(places: list[list[tuple[dict[str, Any], str]]], tensors: Sequence[Tensor]) -> None:
+def put(places: list[list[Place]], tensors: Sequence[Tensor]) -> None:
     for some, tensor in zip(places, tensors, strict=True):
         for tensors_of, key in some:
             tensors_of[key] = tensor
@@ -258,7 +272,7 @@ def agrees(stack: Stack) -> bool:
     """
     runs = stack.runs
     before = [(buffer, buffer.clone()) for run in runs for buffer in run.model.buffers()]
-    batch, seeds = stack.batch(), stack.seeds()
+    batch, seeds = next(stack.batches(1)), stack.seeds()
     try:
         losses, _ = stack.gradients(batch, seeds)
         together = stack.parameters.gradients.clone()

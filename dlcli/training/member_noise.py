@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from dlcli.training.member_recurrence import RECURRENCES, recurrence
 
 
 class MemberNoise(TorchFunctionMode):
@@ -24,6 +27,11 @@ class MemberNoise(TorchFunctionMode):
         super().__init__()
         self._seeds, self._device = seeds, device
         self._generators: list[Generator] = []
+
+    @property
+    def drawn(self) -> bool:
+        """Whether anything was."""
+        return bool(self._generators)
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), settings: Any = None) -> Any:
         own = OWN.get(function)
@@ -87,6 +95,9 @@ class MemberNoise(TorchFunctionMode):
         outputs = weight @ inputs.mT
         return outputs.mT if bias is None else (outputs + bias.to(outputs.dtype)[:, None]).mT
 
+    def recurrence(self, *arguments: Any, function: Callable[..., Any]) -> Any:
+        return recurrence(function, *arguments)
+
 
 UNWEIGHTED = {"weight": None, "size_average": None, "ignore_index": -100, "reduce": None}  # as torch passes them on
 OWN = {
@@ -96,4 +107,5 @@ OWN = {
     F.dropout: MemberNoise.dropout,
     F.scaled_dot_product_attention: MemberNoise.attention,
     F.cross_entropy: MemberNoise.cross_entropy,
+    **{function: partial(MemberNoise.recurrence, function=function) for function in RECURRENCES},
 }

@@ -8,7 +8,7 @@ filled anew for each step. So a program needs steps of one shape, and a rule tha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -110,31 +110,25 @@ def compiled_work(run: Run, learner: Learner) -> Work:
     return lambda batch, lr: made(*batch, lr)
 
 
-def captured_work(run: Run, work: Work, record: Record) -> Work:
-    """`work` recorded once and replayed from then on, with batch and learning rate copied to where it was recorded.
+def captured(work: Callable[..., Sequence[Tensor]], record: Record) -> Callable[..., tuple[Tensor, ...]]:
+    """`work(*tensors)` recorded once and replayed from then on, with the tensors copied to where it was recorded.
 
-    It runs before it is recorded and possibly in it, so whoever calls this puts the run back (`untouched`).
+    It runs before it is recorded and possibly in it, so whoever calls this puts back what it moves (`untouched`).
     """
-    places: Batch | None = None
-    rate = torch.zeros((), device=run.device)
+    places: list[Tensor] = []
     results: list[Tensor] = []
     replay: Callable[[], object] = bool
 
-    def record_at(batch: Batch) -> None:
-        nonlocal places, replay
-        places = Batch(*(part.clone() for part in batch))
+    def once() -> None:
+        results[:] = work(*places)
 
-        def once() -> None:
-            results[:] = work(places, rate)
-
-        replay = record(once)
-
-    def again(batch: Batch, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rate.copy_(lr)
-        if places is None:
-            record_at(batch)
-        for place, part in zip(places, batch, strict=True):
-            place.copy_(part)
+    def again(*tensors: Tensor) -> tuple[Tensor, ...]:
+        nonlocal replay
+        if not places:
+            places[:] = [tensor.clone() for tensor in tensors]
+            replay = record(once)
+        for place, tensor in zip(places, tensors, strict=True):
+            place.copy_(tensor)
         replay()
         return tuple(result.clone() for result in results)  # the next replay writes over them
 
@@ -240,7 +234,10 @@ def equip(run: Run, kind: str) -> None:
 
 def work_of(run: Run, learner: Learner, kind: str, record: Record = cuda_graph) -> Work:
     work = compiled_work(run, learner) if kind in (COMPILED, BOTH) else eager_work(run, learner)
-    return captured_work(run, work, record) if kind in (CAPTURED, BOTH) else work
+    if kind not in (CAPTURED, BOTH):
+        return work
+    replayed = captured(lambda *parts: work(Batch(*parts[:-1]), parts[-1]), record)
+    return lambda batch, lr: replayed(*batch, lr)
 
 
 def program(run: Run, work: Work) -> Program:

@@ -92,9 +92,23 @@ class Batches:
 
     def indices(self, step: int) -> Tensor | slice:
         """(batch_size,) indices into the training set for the step with this number, counted from 0."""
+        ahead = self.ahead(step, 1)
+        return ahead if isinstance(ahead, slice) else ahead[0]
+
+    def ahead(self, step: int, steps: int) -> Tensor | slice:
+        """`indices` of so many steps, (steps, batch_size); where each reads all examples, those of any of them."""
         if self.batch_size == self.examples:
             return slice(None)
-        epoch, position = divmod(step, self.epoch_steps)
+        parts = []
+        while steps > 0:
+            epoch, position = divmod(step, self.epoch_steps)
+            some = min(steps, self.epoch_steps - position)
+            begin, end = position * self.batch_size, (position + some) * self.batch_size
+            parts.append(self._order_of(epoch)[begin:end].view(some, self.batch_size))
+            step, steps = step + some, steps - some
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _order_of(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
             # Drawn on the CPU whatever the device, so that the order of the data does not depend on it.
             generator = torch.Generator().manual_seed(stream(self.seed, "order", epoch))
@@ -102,7 +116,7 @@ class Batches:
             if self.cuts > 1:
                 order += self.examples * torch.randint(self.cuts, (1,), generator=generator)
             self._epoch, self._order = epoch, order.to(self.device)
-        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+        return self._order
 
     def visit(self, step: int) -> Visit:
         """What an augmentation may know of the step with this number."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +44,14 @@ def room(run: Run) -> int:
 def footprint(run: Run) -> Footprint:
     operations, activations = 0, 0
 
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         nonlocal operations, activations
-        if isinstance(output, Tensor):
+        if isinstance(layer, nn.RNNBase):  # each weight is used, and each gate kept, in every step of every example
+            steps = output[0].shape[:2].numel()
+            weights = [weight for weight in layer.parameters() if weight.dim() == 2]
+            operations += 6 * steps * sum(weight.numel() for weight in weights)
+            activations += output[0].element_size() * steps * sum(len(weight) for weight in weights)
+        elif isinstance(output, Tensor):
             activations += output.nbytes
             for weight in layer.parameters(recurse=False):
                 if weight.dim() >= 2:  # forward, and backward to the inputs and to the weights, 2 operations each

@@ -116,6 +116,8 @@ def arrange(members: Sequence[Member], stacked: dict[Member, bool]) -> list[Grou
         if stack is not None and not all(member in stacked for member in some):
             stacked.update(dict.fromkeys(some, agrees(stack)))
         if stack is not None and all(stacked[member] for member in some):
+            if stack.runs[0].device.type == "cuda":
+                stack.capture()
             groups.append(Group(some, stack))
         else:
             groups += [Group([member]) for member in some]

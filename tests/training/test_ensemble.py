@@ -6,12 +6,13 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 from torch.func import vmap
 from torch.nn import functional
 
 from dlcli import config as configs
 from dlcli.build import build
-from dlcli.training.ensemble import Stack, agrees, can_stack, shape
+from dlcli.training.ensemble import Stack, agrees, can_stack, places, shape, standing_in
 from dlcli.training.loop import gather
 from dlcli.training.member_noise import MemberNoise
 from dlcli.training.room import MOST_WORK, footprint, room
@@ -19,6 +20,7 @@ from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
 
 DIGITS = "dataset=digits"
+TEXT = ("dataset=copy_memory", "dataset.examples=100", "dataset.test_examples=10", "dataset.delay=5")
 FAMILIES = {
     "linear": ("model=linear",),
     "deep_linear": ("model=linear", "model.depth=2", "model.width=7"),
@@ -38,6 +40,13 @@ FAMILIES = {
         DIGITS,
     ),
     "vit": ("model=vit", "model.width=8", "model.heads=2", "model.depth=1", "model.dropout=0.1", DIGITS),
+    "rnn": ("model=rnn", "model.width=5", "model.depth=2", "normalization=layer", DIGITS),
+    "rnn_relu": ("model=rnn", "model.width=5", "model.activation=relu", DIGITS),
+    "gru": ("model=gru", "model.width=5", "model.readout=mean", "model.dropout=0.1", DIGITS),
+    "gru_both": ("model=gru", "model.width=5", "model.bidirectional=true", DIGITS),
+    "gru_text": ("model=gru", "model.width=5", *TEXT),
+    "lstm": ("model=lstm", "model.width=5", DIGITS),
+    "lstm_both": ("model=lstm", "model.width=5", "model.bidirectional=true", "model.depth=2", DIGITS),
     "vae": ("model=vae", "model.width=9", DIGITS),
     "flow": ("model=flow", "dataset=two_moons"),
     "full_batch": ("model=mlp", "model.width=9", "training.batch_size=full", "dataset.train_fraction=0.1"),
@@ -113,6 +122,44 @@ def test_one_update_moves_the_rows_of_one_rule(words):
     assert all(joint.update() for joint in stack.joints)
 
 
+def test_captured_gradients_are_those_of_the_eager_stack():
+    """A CPU records no graphs: what was recorded is done again, on the tensors that it was recorded with."""
+    words = ("model=mlp", "normalization=batch", "training.clip_norm=0.1")
+    together, alone = members(*words), members(*words)
+    stack, recorded = Stack(together), []
+
+    def record(work):
+        work()  # warms up
+        recorded.append(work)
+        return work
+
+    stack.capture(record)
+    assert len(recorded) == 1 and all(map(torch.equal, buffers_of(together), buffers_of(alone)))
+    for _ in range(3):
+        assert stack.advance(1, Stop()) == {}
+        for run in alone:
+            gather(run, take_step(run))
+        assert_equal(together, alone)
+
+
+def test_a_stack_that_draws_numbers_or_cannot_be_recorded_stays_eager():
+    def refuse(work):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    for words, record in ((("model.dropout=0.3",), lambda work: pytest.fail("recorded")), ((), refuse)):
+        together, alone = members("model=mlp", *words), members("model=mlp", *words)
+        stack = Stack(together)
+        stack.capture(record)
+        assert stack.advance(1, Stop()) == {}
+        for run in alone:
+            gather(run, take_step(run))
+        assert_equal(together, alone)
+
+
+def buffers_of(runs):
+    return [buffer for run in runs for buffer in run.model.buffers()]
+
+
 def test_rows_of_one_rule_move_alone_where_their_counts_differ():
     words, rates = ("model=mlp", "optimizer=adam", "training.on_nonfinite=skip"), (0.02, 0.02, 0.02)
     together, alone = members(*words, rates=rates), members(*words, rates=rates)
@@ -160,7 +207,9 @@ def test_a_skipped_turn_is_skipped_by_one_member_alone():
 
 
 def test_what_cannot_be_done_for_many_is_found_out_and_changes_nothing():
-    runs = members("model=gru", "model.width=4")
+    runs = members("model=mlp", "model.width=4")
+    for run in runs:  # what depends on a number has no number for many
+        run.model.head.register_forward_hook(lambda head, inputs, scores: scores * (1 + abs(scores.sum().item())))
     before = [run.learners[0].parameters.weights.clone() for run in runs]
     assert not agrees(Stack(runs))
     for run, weights in zip(runs, before, strict=True):
@@ -207,9 +256,84 @@ def test_cross_entropy_in_steps_is_that_of_torch(words, form):
     torch.testing.assert_close(found, expected)
 
 
+def layers(kind, bidirectional, dtype=torch.float64, **words):
+    torch.manual_seed(0)
+    made = [kind(3, 4, batch_first=True, bidirectional=bidirectional, dtype=dtype, **words) for _ in range(3)]
+    names = [name for name, _ in made[0].named_parameters()]
+    stacked = [torch.stack([layer.get_parameter(name).detach() for layer in made]).requires_grad_() for name in names]
+    inputs = torch.randn(3, 5, 7, 3, dtype=dtype, requires_grad=True)  # members, examples, steps, features
+    states = [torch.randn(3, 2 if bidirectional else 1, 5, 4, dtype=dtype, requires_grad=True) for _ in range(2)]
+    return made, names, stacked, inputs, states if kind is nn.LSTM else states[:1]
+
+
+def of_all(made, names, stacked, inputs, states):
+    """What the layers give, as one."""
+
+    def one(inputs, states, *weights):
+        with standing_in(places(made[0], names), weights):
+            output, last = made[0](inputs, tuple(states) if len(states) > 1 else states[0])
+        return (output, *last) if len(states) > 1 else (output, last)
+
+    with MemberNoise([0, 1, 2], inputs.device):
+        return vmap(one)(inputs, states, *stacked)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
+@pytest.mark.parametrize("words", [{}, {"nonlinearity": "relu"}], ids=str)
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_recurrences_of_many_are_those_of_torch(kind, words, bidirectional):
+    if words and kind is not nn.RNN:
+        return
+    made, names, stacked, inputs, states = layers(kind, bidirectional, **words)
+    found = of_all(made, names, stacked, inputs, states)
+    alone = []
+    for row, layer in enumerate(made):
+        own = tuple(state[row] for state in states)
+        output, last = layer(inputs[row], own if kind is nn.LSTM else own[0])
+        alone.append((output, *last) if kind is nn.LSTM else (output, last))
+    expected = tuple(map(torch.stack, zip(*alone, strict=True)))
+    torch.testing.assert_close(found, expected)
+    weighted = [torch.randn_like(part) for part in expected]
+    gradients = torch.autograd.grad(found, [inputs, *states, *stacked], weighted)
+    reference = [layer.get_parameter(name) for name in names for layer in made]
+    theirs = torch.autograd.grad(expected, [inputs, *states, *reference], weighted)
+    given = 1 + len(states)
+    torch.testing.assert_close(gradients[:given], theirs[:given])
+    for place, gradient in enumerate(gradients[given:]):
+        torch.testing.assert_close(gradient, torch.stack(theirs[given + 3 * place : given + 3 * place + 3]))
+        assert gradient.is_contiguous()
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_recurrences_of_many_have_the_types_of_torch(kind):
+    made, names, stacked, inputs, states = layers(kind, True, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = of_all(made, names, stacked, inputs, states)
+        output, last = made[0](inputs[0], tuple(state[0] for state in states) if kind is nn.LSTM else states[0][0])
+    assert [part.dtype for part in found] == [
+        output.dtype,
+        *(part.dtype for part in (last if kind is nn.LSTM else [last])),
+    ]
+    torch.testing.assert_close(found[0][0], output, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("words", [{"num_layers": 2}, {"bias": False}, {"proj_size": 2}], ids=str)
+def test_other_recurrences_are_refused_as_torch_does(words):
+    made, names, stacked, inputs, states = layers(nn.LSTM, False, **words)
+    given = [torch.zeros(3, words.get("num_layers", 1), 5, words.get("proj_size", 4)).double(), states[1][:, :1]]
+    given[1] = given[1].expand(-1, words.get("num_layers", 1), -1, -1)
+    with pytest.raises(RuntimeError):
+        of_all(made, names, stacked, inputs, given)
+
+
+def test_the_work_of_a_recurrence_is_that_of_all_its_steps():
+    (run,) = members("model=lstm", "model.width=6", "model.bidirectional=true", DIGITS, rates=(0.1,))
+    assert footprint(run).operations == 6 * 16 * (8 * 2 * (24 * 8 + 24 * 6) + 12 * 10)
+
+
 def test_a_stack_imports_no_computer_algebra():
     """Half a second, which the decompositions of torch take for it."""
-    code = "from tests.training.test_ensemble import *\nassert Stack(members('model=mlp')).step() == {}\n"
+    code = "from tests.training.test_ensemble import *\nassert Stack(members('model=mlp')).advance(1, Stop()) == {}\n"
     done = subprocess.run(
         [sys.executable, "-c", code + "print('sympy' in sys.modules)"], capture_output=True, text=True, timeout=120
     )
