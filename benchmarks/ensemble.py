@@ -46,6 +46,7 @@ MODELS = {
     "cnn": ("model=cnn",),
     "lenet 8x8": ("model=lenet", "dataset=digits"),
     "vae 8x8": ("model=vae", "dataset=digits"),
+    "gru 32, 8 steps": ("model=gru", "model.width=32", "dataset=digits"),
     "resnet8": ("model=resnet", "model.depth=8"),
 }
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from dlcli.training.member_recurrence import RECURRENCES, recurrence
+from dlcli.training.member_recurrence import IN_STEPS, recurrence
 
 
 class MemberNoise(TorchFunctionMode):
@@ -107,5 +107,5 @@ OWN = {
     F.dropout: MemberNoise.dropout,
     F.scaled_dot_product_attention: MemberNoise.attention,
     F.cross_entropy: MemberNoise.cross_entropy,
-    **{function: partial(MemberNoise.recurrence, function=function) for function in RECURRENCES},
+    **{function: partial(MemberNoise.recurrence, function=function) for function in IN_STEPS},
 }
