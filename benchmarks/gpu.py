@@ -127,6 +127,8 @@ def ensemble(arguments: argparse.Namespace) -> None:
         stack = Stack([built([*SMALL, f"seed={seed}"], arguments.device) for seed in range(size)])
         for run in stack.runs:
             run.data = stack.runs[0].data
+        if arguments.device == "cuda":
+            stack.capture()
         leg = partial(stack.advance, LEG, Stop())
         timed(leg, 1, arguments.device)
         each = statistics.median(timed(leg, 1, arguments.device) for _ in range(arguments.rounds)) / LEG / size
