@@ -91,7 +91,7 @@ class Processes:
         with suppress(EOFError):
             told = ended.answer.recv()
         code = self._nursery.end(ended)
-        return told or Outcome(Path(ended.what.folder).name, "failed", 0.0, f"{reason(code)}, see train.log")
+        return told or Outcome(Path(ended.what.folder).name, "failed", 0.0, reason(code))
 
     def stop(self, running: Child, at_once: bool) -> None:
         (running.process.kill if at_once else running.process.terminate)()
@@ -129,19 +129,21 @@ class Forks:
 
 
 def work(job: Job, answer: Connection) -> None:
-    """The life of the process. Everything that libraries print goes to train.log."""
-    belong_to_the_sweep()
+    """The life of the process."""
+    belong_to_the_sweep(job)
+    answer.send(carry_out(job))
+
+
+def belong_to_the_sweep(job: Job) -> None:
+    """Ctrl-C at the terminal is for the sweep, which then stops its jobs; they end where it does. Everything that
+    libraries print goes to the train.log of the job.
+    """
+    os.setpgid(0, 0)
+    threading.Thread(target=end_with_the_sweep, daemon=True).start()
     Path(job.folder).mkdir(parents=True, exist_ok=True)
     with Path(job.folder, "train.log").open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    answer.send(carry_out(job))
-
-
-def belong_to_the_sweep() -> None:
-    """Ctrl-C at the terminal is for the sweep, which then stops its jobs; they end where it does."""
-    os.setpgid(0, 0)
-    threading.Thread(target=end_with_the_sweep, daemon=True).start()
 
 
 def end_with_the_sweep() -> None:
@@ -165,9 +167,9 @@ def environment(added: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def reason(code: int) -> str:
-    """Why a process ended that has not said so itself."""
+def reason(code: int, log: str = "train.log") -> str:
+    """Why a process ended that has not said so itself. log: where what it printed is."""
     if code >= 0:
-        return f"its process ended with exit code {code}"
+        return f"its process ended with exit code {code}, see {log}"
     name = signal.Signals(-code).name
     return f"killed by signal {-code} ({name}){MEMORY if name == 'SIGKILL' else ''}"

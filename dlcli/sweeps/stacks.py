@@ -48,7 +48,8 @@ class Stacks:
                 self._ended[number] = outcome
             except EOFError:
                 self._living.remove(child)
-                self._leave(child.what, "failed", reason(self._nursery.end(child)))
+                log = Path(child.what[0].folder).name + "/train.log"
+                self._leave(child.what, "failed", reason(self._nursery.end(child), log))
         return [number for number in running if number in self._ended]
 
     def outcome(self, ended: int) -> Outcome:
@@ -74,7 +75,7 @@ class Stacks:
 
 def work(part: Part, answer: Connection) -> None:
     """The life of the process."""
-    belong_to_the_sweep()
+    belong_to_the_sweep(part[0])
     from dlcli.sweeps.ensemble import carry_out
 
     carry_out(part, lambda job, outcome: answer.send((job.number, outcome)))

@@ -107,7 +107,7 @@ def test_a_signal_stops_every_job_with_a_checkpoint_and_resume_completes(dlcli, 
     [
         (-9, "killed by signal 9 (SIGKILL); by somebody, or by the system for want of memory"),
         (-11, "killed by signal 11 (SIGSEGV)"),
-        (3, "its process ended with exit code 3"),
+        (3, "its process ended with exit code 3, see train.log"),
     ],
 )
 def test_a_process_that_says_nothing_is_told_by_its_exit_code(code, told):
