@@ -31,6 +31,11 @@ TARGETS = {
         "hydra_plugins.dlcli.optuna.OptunaSweeper",
     },
 }
+COUNTS = {"slots", "per_gpu", "cpus"}  # settings of launchers that count something
+AUTO = {
+    "hydra_plugins.dlcli.process.ProcessLauncher",
+    "hydra_plugins.dlcli.ensemble.EnsembleLauncher",
+}  # have slots=auto
 OPEN = (*TARGETS, "verbose")
 FREE = (*OPEN, "overrides", "runtime")  # launcher and sweeper have rules of their own
 EMPTY_LOGGING = {"version": 1, "root": None, "disable_existing_loggers": False}
@@ -68,6 +73,7 @@ def check_parts(node: DictConfig) -> None:
     """Refuse a launcher or sweeper that dlcli does not know, and one with anything but plain values."""
     for part, targets in TARGETS.items():
         _check_part(part, OmegaConf.to_container(node[part], resolve=False), targets)
+    _check_counts(OmegaConf.to_container(node.launcher, resolve=False))
 
 
 def prepare(config: DictConfig, sweep_dir: str | None, subdir: str) -> None:
@@ -84,6 +90,14 @@ def _check_part(part: str, section: Any, targets: set[str]) -> None:
     for key, value in section.items():
         if key != "_target_" and (key.startswith("_") or _names_code(value)):
             raise UsageError(f"reserved key in hydra.{part}.{key}", f"hydra.{part} takes plain values only")
+
+
+def _check_counts(launcher: dict[str, Any]) -> None:
+    for key in sorted(launcher.keys() & COUNTS):
+        value, auto = launcher[key], key == "slots" and launcher["_target_"] in AUTO
+        if not ((type(value) is int and value >= 1) or (auto and value == "auto")):
+            legal = "auto, or an integer from 1 on" if auto else "an integer from 1 on"
+            raise UsageError(f"hydra.launcher.{key}={value} is not usable", f"hydra.launcher.{key} is {legal}")
 
 
 def _names_code(value: Any) -> bool:

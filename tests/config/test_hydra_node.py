@@ -93,6 +93,23 @@ def test_another_launcher_is_refused(refusal):
     assert hint.startswith("did you mean 'serial'? hydra/launcher is one of basic, ")
 
 
+@pytest.mark.parametrize(
+    ("launcher", "setting", "legal"),
+    [
+        ("ensemble", "slots=0", "auto, or an integer from 1 on"),
+        ("process", "slots=-1", "auto, or an integer from 1 on"),
+        ("process", "slots=many", "auto, or an integer from 1 on"),
+        ("process", "per_gpu=0.5", "an integer from 1 on"),
+        ("ray", "slots=auto", "an integer from 1 on"),
+    ],
+)
+def test_a_launcher_of_no_jobs_at_once_is_refused(refusal, launcher, setting, legal):
+    """It would wait for them for ever."""
+    name = setting.partition("=")[0]
+    message, hint = refusal(f"hydra/launcher={launcher}", f"hydra.launcher.{setting}")
+    assert (message, hint) == (f"hydra.launcher.{setting} is not usable", f"hydra.launcher.{name} is {legal}")
+
+
 def test_a_launcher_that_dlcli_knows_can_be_chosen_and_set(here, write):
     write(GLOBAL + "defaults:\n  - override /hydra/launcher: basic\nhydra:\n  sweeper:\n    max_batch_size: 2\n")
     assert config.load_checked(["hydra/launcher=basic", "hydra.sweeper.max_batch_size=3"])["seed"] == 0
