@@ -22,7 +22,7 @@ Part = list[Job]
 
 
 class Stacks:
-    """Satisfies `dispatch.Place`. It takes all jobs at once, and a process tells how each of its own has ended."""
+    """Satisfies `dispatch.Place`: it takes all jobs at once, and each of its processes tells how its own have ended."""
 
     def __init__(self, jobs: Sequence[Job], processes: int, gpus: Sequence[str] = ()):
         """gpus: as of a Nursery."""
@@ -82,7 +82,7 @@ def work(part: Part, answer: Connection) -> None:
 
 
 def parts(jobs: Sequence[Job], processes: int) -> list[Part]:
-    """What a process is given at once: jobs of one program, no more of them than others may have too."""
+    """What a process is given at once: jobs of one program, of which every process has its share."""
     found = []
     for group in groups(jobs):
         size = -(-len(group) // processes)
