@@ -1,7 +1,8 @@
 """Recurrent layers of runs that are trained together: `vmap` has no rule for the functions of torch that compute them.
 
 In steps, a plain recurrence or a GRU of all runs costs the calls of one; alone, each makes them in every step of time.
-An LSTM is left alone: on a CPU it is one call for all steps, and a stack of sixteen gains four percent at best.
+An LSTM is left alone: on a CPU it is one call for all steps of time, so a stack of sixteen, each making its own call,
+gains up to a half over 8 steps and loses up to a third over 40.
 """
 
 from __future__ import annotations
