@@ -32,10 +32,8 @@ TARGETS = {
     },
 }
 COUNTS = {"slots", "per_gpu", "cpus"}  # settings of launchers that count something
-AUTO = {
-    "hydra_plugins.dlcli.process.ProcessLauncher",
-    "hydra_plugins.dlcli.ensemble.EnsembleLauncher",
-}  # have slots=auto
+# Whose slots may be auto.
+AUTO = {"hydra_plugins.dlcli.process.ProcessLauncher", "hydra_plugins.dlcli.ensemble.EnsembleLauncher"}
 OPEN = (*TARGETS, "verbose")
 FREE = (*OPEN, "overrides", "runtime")  # launcher and sweeper have rules of their own
 EMPTY_LOGGING = {"version": 1, "root": None, "disable_existing_loggers": False}

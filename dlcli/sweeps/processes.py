@@ -36,10 +36,11 @@ class Nursery:
     are GPUs it is a fresh interpreter, which sees its own GPU from before torch is imported.
     """
 
-    def __init__(self, gpus: Sequence[str] = (), imports: Sequence[str] = ()):
-        """gpus: a share of one for each process that is to live at once; none: they compute on CPUs. imports: modules
-        of the program that calls this, which every fork would else import by itself.
+    def __init__(self, slots: int, gpus: Sequence[str] = (), imports: Sequence[str] = ()):
+        """slots: processes that may live at once. gpus: a share of one for each, or for fewer; none: they are on CPUs.
+        imports: modules of the program that calls this, which every fork would else import by itself.
         """
+        self.slots = min(slots, len(gpus)) if gpus else slots
         self._free = list(gpus)
         self._context = multiprocessing.get_context("spawn" if gpus else "forkserver")
         if not gpus:
@@ -75,9 +76,9 @@ class Processes:
     """Satisfies `dispatch.Place`: each job in a process of its own."""
 
     def __init__(self, slots: int, gpus: Sequence[str] = (), imports: Sequence[str] = ()):
-        """gpus, imports: as of a Nursery."""
-        self.slots = min(slots, len(gpus)) if gpus else slots
-        self._nursery = Nursery(gpus, imports)
+        """As of a Nursery."""
+        self._nursery = Nursery(slots, gpus, imports)
+        self.slots = self._nursery.slots
 
     def start(self, job: Job) -> Child:
         return self._nursery.start(work, job, f"job {job.number}")

@@ -25,11 +25,10 @@ class Stacks:
     """Satisfies `dispatch.Place`: it takes all jobs at once, and each of its processes tells how its own have ended."""
 
     def __init__(self, jobs: Sequence[Job], processes: int, gpus: Sequence[str] = ()):
-        """gpus: as of a Nursery."""
+        """processes, gpus: as of a Nursery."""
         self.slots = len(jobs)
-        self._processes = min(processes, len(gpus)) if gpus else processes
-        self._nursery = Nursery(gpus)
-        self._parts = parts(jobs, self._processes)
+        self._nursery = Nursery(processes, gpus)
+        self._parts = parts(jobs, self._nursery.slots)
         self._living: list[Child] = []
         self._told: set[Child] = set()  # to stop
         self._ended: dict[int, Outcome] = {}
@@ -38,7 +37,7 @@ class Stacks:
         return job.number  # its process starts when there is one free for its part
 
     def wait(self, running: Sequence[int], seconds: float) -> list[int]:
-        while self._parts and len(self._living) < self._processes:
+        while self._parts and len(self._living) < self._nursery.slots:
             part = self._parts.pop(0)
             self._living.append(self._nursery.start(work, part, f"jobs {part[0].number} to {part[-1].number}"))
         for answer in wait([child.answer for child in self._living], seconds):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -34,6 +33,8 @@ class MemberNoise(TorchFunctionMode):
         return bool(self._generators)
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), settings: Any = None) -> Any:
+        if function in IN_STEPS:
+            return recurrence(function, *arguments)
         own = OWN.get(function)
         if own is None or "generator" in (settings or {}):
             return function(*arguments, **(settings or {}))
@@ -95,9 +96,6 @@ class MemberNoise(TorchFunctionMode):
         outputs = weight @ inputs.mT
         return outputs.mT if bias is None else (outputs + bias.to(outputs.dtype)[:, None]).mT
 
-    def recurrence(self, *arguments: Any, function: Callable[..., Any]) -> Any:
-        return recurrence(function, *arguments)
-
 
 UNWEIGHTED = {"weight": None, "size_average": None, "ignore_index": -100, "reduce": None}  # as torch passes them on
 OWN = {
@@ -107,5 +105,4 @@ OWN = {
     F.dropout: MemberNoise.dropout,
     F.scaled_dot_product_attention: MemberNoise.attention,
     F.cross_entropy: MemberNoise.cross_entropy,
-    **{function: partial(MemberNoise.recurrence, function=function) for function in IN_STEPS},
 }
