@@ -7,11 +7,14 @@ compared with Hydra's own before any of Hydra's machinery sees it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
+from inspect import Parameter, signature
 from typing import Any
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from dlcli.config.names import nearest, suggestion
 from dlcli.config.overrides import hydra_hint
 from dlcli.config.yaml_file import File
 from dlcli.errors import UsageError
@@ -31,7 +34,7 @@ TARGETS = {
         "hydra_plugins.dlcli.optuna.OptunaSweeper",
     },
 }
-COUNTS = {"slots", "per_gpu", "cpus"}  # settings of launchers that count something
+COUNTS = {"slots", "per_gpu"}  # settings of launchers that count something
 # Whose slots may be auto.
 AUTO = {"hydra_plugins.dlcli.process.ProcessLauncher", "hydra_plugins.dlcli.ensemble.EnsembleLauncher"}
 OPEN = (*TARGETS, "verbose")
@@ -72,6 +75,20 @@ def check_parts(node: DictConfig) -> None:
     for part, targets in TARGETS.items():
         _check_part(part, OmegaConf.to_container(node[part], resolve=False), targets)
     _check_counts(OmegaConf.to_container(node.launcher, resolve=False))
+
+
+def check_settings(node: DictConfig) -> None:
+    """Refuse what the chosen launcher or sweeper does not take. It imports them, which only a sweep needs."""
+    check_parts(node)
+    for part in TARGETS:
+        section = OmegaConf.to_container(node[part], resolve=False)
+        module, _, name = section["_target_"].rpartition(".")  # one of TARGETS
+        taken = signature(getattr(import_module(module), name)).parameters
+        if any(each.kind is Parameter.VAR_KEYWORD for each in taken.values()):
+            continue
+        for key in sorted(section.keys() - {"_target_", *taken}):
+            listing = f"this {part} takes {', '.join(taken) or 'no settings'}"
+            raise UsageError(f"unknown setting 'hydra.{part}.{key}'", suggestion(nearest(key, taken), listing))
 
 
 def prepare(config: DictConfig, sweep_dir: str | None, subdir: str) -> None:

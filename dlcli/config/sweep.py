@@ -44,6 +44,7 @@ class Sweep(NamedTuple):
 def open_sweep(texts: Sequence[str], config_dir: Path | None, saved: dict[str, Any] | None = None) -> Sweep:
     loader = Loader(config_dir, saved)
     master = loader.compose_whole(texts, sweeping=True)
+    hydra_node.check_settings(master.hydra)
     arguments = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)  # texts, references unread
     if "trials" in master.hydra.sweeper:
         return _open_search(loader, master, arguments)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dlcli import config
+from dlcli.errors import UsageError
 
 GLOBAL = "# @package _global_\n"
 ONLY = "of Hydra's own settings only hydra.launcher, hydra.sweeper, hydra.verbose can be set"
@@ -108,6 +109,34 @@ def test_a_launcher_of_no_jobs_at_once_is_refused(refusal, launcher, setting, le
     name = setting.partition("=")[0]
     message, hint = refusal(f"hydra/launcher={launcher}", f"hydra.launcher.{setting}")
     assert (message, hint) == (f"hydra.launcher.{setting} is not usable", f"hydra.launcher.{name} is {legal}")
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "hint"),
+    [
+        (
+            ["hydra/launcher=process", "hydra.launcher.slot=2"],
+            "hydra.launcher.slot",
+            "did you mean 'slots'? this launch",
+        ),
+        (["hydra/launcher=ensemble", "+hydra.launcher.gpus=2"], "hydra.launcher.gpus", "this launcher takes slots"),
+        (["hydra.launcher.slots=2"], "hydra.launcher.slots", "this launcher takes no settings"),
+        (
+            ["hydra/sweeper=optuna", "hydra.sweeper.trial=2"],
+            "hydra.sweeper.trial",
+            "did you mean 'trials'? this sweeper",
+        ),
+    ],
+)
+def test_a_setting_that_no_launcher_or_sweeper_takes_is_refused_before_a_sweep(words, key, hint):
+    with pytest.raises(UsageError) as caught:
+        config.open_sweep([*words, "seed=1,2"], None)
+    assert caught.value.message == f"unknown setting '{key}'" and caught.value.hint.startswith(hint)
+
+
+def test_a_share_of_a_core_is_legal_where_cores_are_shared():
+    sweep = config.open_sweep(["hydra/launcher=ray", "hydra.launcher.cpus=0.5", "seed=1,2"], None)
+    assert sweep.master.hydra.launcher.cpus == 0.5
 
 
 def test_a_launcher_that_dlcli_knows_can_be_chosen_and_set(here, write):
