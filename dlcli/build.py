@@ -18,6 +18,7 @@ from dlcli import config as configs
 from dlcli import registry
 from dlcli.datasets.prepare import prepare
 from dlcli.errors import CheckpointError, DataError, UsageError
+from dlcli.models.predictor import dense_sequence
 from dlcli.optimizers.adam import adam
 from dlcli.optimizers.averaging import Averaging
 from dlcli.optimizers.lbfgs import Lbfgs
@@ -25,6 +26,7 @@ from dlcli.protocols import Data, DataSpec, Normalization, Optimizer, Task
 from dlcli.settings import Checkpoint, Preparation, Training
 from dlcli.training import checkpoint
 from dlcli.training import device as devices
+from dlcli.training.backpropagation import chain
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches, stream
 from dlcli.training.ranks import here
@@ -196,6 +198,7 @@ def learner(config: Config, model: nn.Module, phase: Any) -> Learner:
         optimizer=optimizer,
         memory=optimizer.init(parameters),
         schedule=registry.build("schedule", config["schedule"]),
+        chain=chain(dense_sequence(model), parameters) if phase.slope else None,
         alike=json.dumps([config["optimizer"], config["training"]["average"]]) if elementwise else "",
     )
 

@@ -19,6 +19,13 @@ def logistic(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor
     return functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
 
 
+def logistic_slope(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    scores = prediction.squeeze(-1)
+    targets = batch.targets.to(scores.dtype) * (1 - smoothing) + smoothing / 2
+    losses = functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
+    return losses.mean(-1), (prediction.sigmoid() - targets.unsqueeze(-1)) / scores.shape[-1]
+
+
 def hinge(prediction: Tensor, batch: Batch) -> Tensor:
     """max(0, 1 - score) for class 1, max(0, 1 + score) for class 0."""
     scores = widen(prediction).squeeze(-1)
@@ -56,7 +63,7 @@ def variance_of_signs(targets: np.ndarray) -> float:
     return 4 * share * (1 - share)
 
 
-LOGISTIC = MeanRisk("nats", 0.0, logistic, entropy_of_shares, probabilities=sigmoid)
+LOGISTIC = MeanRisk("nats", 0.0, logistic, entropy_of_shares, probabilities=sigmoid, slope=logistic_slope)
 HINGE = MeanRisk("margin", 0.0, hinge, least_hinge)
 SQUARED_ERROR = MeanRisk("squared units", 0.0, squared_error, variance_of_signs)
 ZERO_ONE = MeanRisk("fraction", 0.0, zero_one, least_errors, decide)

@@ -32,10 +32,27 @@ def mean_cross_entropy(prediction: Tensor, batch: Batch, smoothing: float = 0.0)
     return functional.cross_entropy(widen(prediction), batch.targets, label_smoothing=smoothing)
 
 
+def cross_entropy_slope(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """The slope is what softmax gives too much: (softmax(scores) - target) / batch."""
+    logarithms, targets = prediction.log_softmax(-1), batch.targets.unsqueeze(-1)
+    examples, classes = prediction.shape[-2:]
+    loss = -logarithms.gather(-1, targets).mean((-2, -1))
+    slope = logarithms.exp().div_(examples)
+    if smoothing:
+        loss = (1 - smoothing) * loss - smoothing * logarithms.mean((-2, -1))
+        slope.sub_(smoothing / classes / examples)
+    return loss, slope.scatter_add_(-1, targets, slope.new_full((), (smoothing - 1) / examples).expand_as(targets))
+
+
 def squared_error(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
     """Squared distance between the scores and the one-hot target, summed over the classes."""
     scores = widen(prediction)
     return (scores - soft_targets(scores, batch, smoothing)).square().sum(-1)
+
+
+def squared_error_slope(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    apart = prediction - soft_targets(prediction, batch, smoothing)
+    return apart.square().sum(-1).mean(-1), apart * (2 / apart.shape[-2])
 
 
 def hinge(prediction: Tensor, batch: Batch) -> Tensor:
@@ -123,8 +140,10 @@ def least_errors(targets: np.ndarray) -> float:
     return float(1 - shares(targets).max())
 
 
-CROSS_ENTROPY = MeanRisk("nats", 0.0, cross_entropy, entropy_of_shares, probabilities=softmax)
-SQUARED_ERROR = MeanRisk("squared units", 0.0, squared_error, gini)
+CROSS_ENTROPY = MeanRisk(
+    "nats", 0.0, cross_entropy, entropy_of_shares, probabilities=softmax, slope=cross_entropy_slope
+)
+SQUARED_ERROR = MeanRisk("squared units", 0.0, squared_error, gini, slope=squared_error_slope)
 HINGE = MeanRisk("margin", 0.0, hinge, least_hinge)
 LOGISTIC_EACH = MeanRisk("nats", 0.0, logistic_each, binary_entropies, probabilities=sigmoid_each)
 HINGE_EACH = MeanRisk("margin", 0.0, hinge_each, least_hinge_each)

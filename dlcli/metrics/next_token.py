@@ -67,6 +67,7 @@ class Perplexity(NamedTuple):
     rows: Callable[[Tensor, Batch], Tensor] = cross_entropy
     decide: None = None
     probabilities: None = None
+    slope: None = None
 
     def reduce(self, rows: np.ndarray) -> float:
         return math.exp(np.mean(rows, dtype=np.float64))
@@ -86,6 +87,7 @@ class BitsPerCharacter(NamedTuple):
     floor: float | None = 0.0
     decide: None = None
     probabilities: None = None
+    slope: None = None
 
     def rows(self, prediction: Tensor, batch: Batch) -> Tensor:
         """(batch, 2): nats and characters of each sequence."""

@@ -16,9 +16,14 @@ def squared_error(prediction: Tensor, batch: Batch) -> Tensor:
     return (numbers - batch.targets.to(numbers.dtype)).square().flatten(1).mean(1)
 
 
+def squared_error_slope(prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    residual = prediction - batch.targets.to(prediction.dtype)
+    return residual.square().mean((-2, -1)), residual * (2 / residual.shape[-2:].numel())
+
+
 def variance(targets: np.ndarray) -> float:
     """Mean over the targets of their variance about their own mean; R^2 is 1 - risk / variance."""
     return float(np.var(targets, axis=0, dtype=np.float64).mean())
 
 
-SQUARED_ERROR = MeanRisk("squared units", 0.0, squared_error, variance)
+SQUARED_ERROR = MeanRisk("squared units", 0.0, squared_error, variance, slope=squared_error_slope)

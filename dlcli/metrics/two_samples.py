@@ -32,6 +32,7 @@ class TwoSamples(NamedTuple):
     features: Features
     decide: None = None
     probabilities: None = None
+    slope: None = None
 
     def rows(self, prediction: Tensor, batch: Batch) -> Tensor:
         """prediction: (batch, *shape), drawn examples. -> (batch, 2 * features)."""

@@ -31,3 +31,10 @@ class Predictor(nn.Module):
         """Make the model this map of its features: weights (outputs, features), bias (outputs,)."""
         self.head.weight.copy_(weights)
         self.head.bias.copy_(bias)
+
+
+def dense_sequence(model: nn.Module) -> list[nn.Module]:
+    """What flattened inputs pass, one module behind the other, to become outputs; empty where a model is more."""
+    plain = isinstance(model, Predictor) and type(model).forward is Predictor.forward
+    body = [*model.body] if plain and isinstance(model.body, nn.Sequential) else []
+    return [*body[1:], model.head] if body and type(body[0]) is nn.Flatten else []

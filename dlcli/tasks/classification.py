@@ -14,7 +14,7 @@ from dlcli.metrics import multiclass as multiclass_metrics
 from dlcli.protocols import Batch, DataSpec, Metric
 from dlcli.registry import register
 from dlcli.schema import Range
-from dlcli.tasks.supervised import Supervised, averaged, refuse_smoothing, require_classes, supervised
+from dlcli.tasks.supervised import Slope, Supervised, averaged, refuse_smoothing, require_classes, supervised
 
 
 class Loss(NamedTuple):
@@ -54,7 +54,8 @@ def multiclass(
     """
     require_classes(spec, "multiclass")
     metrics = {"loss": MULTICLASS[loss].metric, "error": multiclass_metrics.ZERO_ONE}
-    return supervised(spec, len(spec.classes), objective(loss, MULTICLASS[loss], label_smoothing), metrics)
+    slope = smoothed(MULTICLASS[loss].metric.slope, label_smoothing)
+    return supervised(spec, len(spec.classes), objective(loss, MULTICLASS[loss], label_smoothing), metrics, slope)
 
 
 @register("task", "one_vs_rest")
@@ -88,7 +89,8 @@ def binary(
             "use task=multiclass or task=one_vs_rest",
         )
     metrics = {"loss": BINARY[loss].metric, "error": binary_metrics.ZERO_ONE}
-    return supervised(spec, 1, objective(loss, BINARY[loss], label_smoothing), metrics)
+    slope = smoothed(BINARY[loss].metric.slope, label_smoothing)
+    return supervised(spec, 1, objective(loss, BINARY[loss], label_smoothing), metrics, slope)
 
 
 def objective(name: str, loss: Loss, smoothing: float) -> Callable[[Tensor, Batch], Tensor]:
@@ -97,3 +99,7 @@ def objective(name: str, loss: Loss, smoothing: float) -> Callable[[Tensor, Batc
         refuse_smoothing(name, smoothing)
         return averaged(loss.metric.rows)
     return partial(loss.smooth, smoothing=smoothing)
+
+
+def smoothed(slope: Slope | None, smoothing: float) -> Slope | None:
+    return slope and partial(slope, smoothing=smoothing)

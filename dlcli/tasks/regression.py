@@ -18,4 +18,4 @@ def regression(spec: DataSpec) -> Supervised:
             "use task=multiclass, or task=auto, which chooses by the data",
         )
     metric = numeric.SQUARED_ERROR
-    return supervised(spec, spec.targets, averaged(metric.rows), {"loss": metric})
+    return supervised(spec, spec.targets, averaged(metric.rows), {"loss": metric}, metric.slope)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from dlcli.errors import UsageError
 from dlcli.protocols import Architecture, Batch, Bound, DataSpec, Metric, Noise, Phase, Split
 
+Slope = Callable[..., tuple[Tensor, Tensor]]  # (prediction, batch) -> mean loss and its gradient, as of a Phase
+
 
 class Supervised(NamedTuple):
     spec: DataSpec
@@ -47,17 +49,21 @@ class Supervised(NamedTuple):
 
 
 def supervised(
-    spec: DataSpec, outputs: int, objective: Callable[[Tensor, Batch], Tensor], metrics: Mapping[str, Metric]
+    spec: DataSpec,
+    outputs: int,
+    objective: Callable[[Tensor, Batch], Tensor],
+    metrics: Mapping[str, Metric],
+    slope: Slope | None = None,
 ) -> Supervised:
     """One phase that moves the whole model down `objective`, a mean over the batch, which may be smoothed.
 
-    The metrics are not: the risk that is decomposed is the plain one, whatever was trained on.
+    The metrics are not: the risk that is decomposed is the plain one, whatever was trained on. slope: of the objective.
     """
 
     def loss(model: nn.Module, batch: Batch, noise: Noise) -> Tensor:
         return objective(model(batch.inputs), batch)
 
-    return Supervised(spec._replace(outputs=outputs), (Phase("train", "", loss),), metrics)
+    return Supervised(spec._replace(outputs=outputs), (Phase("train", "", loss, slope=slope),), metrics)
 
 
 def averaged(rows: Callable[..., Tensor]) -> Callable[..., Tensor]:

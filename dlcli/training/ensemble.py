@@ -47,7 +47,7 @@ class Stack:
     def __init__(self, runs: Sequence[Run]):
         self.runs = list(runs)
         self.learners = [run.learners[0] for run in runs]
-        first = self.runs[0]
+        first, self.draws = self.runs[0], False
         self.parameters = StackedParameters([learner.parameters for learner in self.learners])
         names = [".".join(filter(None, (self.learners[0].phase.module, name))) for name in self.parameters.names]
         constants = stack_constants([run.model for run in runs], names)
@@ -58,6 +58,8 @@ class Stack:
         exact = torch.float32 if first.device.type == "mps" else torch.float64
         self.sums = torch.zeros(2, len(self.runs), dtype=exact, device=first.device)  # of losses, of gradient norms
         self.joints = joints(self.runs, self.parameters)
+        chain = self.learners[0].chain
+        self.chain = chain and chain.over(self.parameters)
 
     def advance(self, steps: int, stop: Stop) -> dict[int, Exception]:
         """So many steps of every run, or fewer: up to a signal, or the first that raises. What was raised, by row."""
@@ -155,6 +157,19 @@ class Stack:
 
     def gradients(self, batch: Batch, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Losses and gradient norms, (runs,) each; the gradients, clipped, are left in each run's own parameters."""
+        losses = self.written_out(batch) if self.chain else self.recorded(batch, seeds)
+        norms = torch.linalg.vector_norm(self.parameters.gradients, dim=-1)
+        for row, run in enumerate(self.runs):
+            clip(self.parameters.gradients[row], norms[row], run.training.clip_norm)
+        return losses, norms
+
+    def written_out(self, batch: Batch) -> Tensor:
+        """Losses, whose gradients the chain leaves in place."""
+        products = self.runs[0].type_of_products(self.parameters.weights.dtype)
+        return self.chain.gradients(self.learners[0].phase.slope, batch, products)
+
+    def recorded(self, batch: Batch, seeds: Sequence[int]) -> Tensor:
+        """Losses, whose gradients autograd finds."""
         noise = MemberNoise(seeds, batch.inputs.device)
 
         def loss(tensors: tuple[Tensor, ...], inputs: Tensor, targets: Tensor, row: Tensor) -> Tensor:
@@ -166,11 +181,8 @@ class Stack:
         with self.runs[0].autocast(), noise:
             losses = vmap(loss, randomness="same")(self.tensors, *batch, self.rows)
         self.parameters.take(torch.autograd.grad(losses.sum(), self.parameters.leaves, allow_unused=True))
-        norms = torch.linalg.vector_norm(self.parameters.gradients, dim=-1)
-        for row, run in enumerate(self.runs):
-            clip(self.parameters.gradients[row], norms[row], run.training.clip_norm)
         self.draws = noise.drawn
-        return losses.detach(), norms
+        return losses.detach()
 
     def capture(self, record: Record = cuda_graph) -> None:
         """Let gradients be a single launch from now on, unless the runs draw numbers of their own within a step."""

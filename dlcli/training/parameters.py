@@ -45,12 +45,19 @@ class FlatParameters:
         self.weights, self.gradients = weights, gradients
         self.matrices: list[tuple[Tensor, Tensor]] = []
         self._places: list[Tensor] = []
-        for leaf, (weight, gradient) in zip(self.leaves, _pairs(weights, gradients, self.leaves), strict=True):
+        for leaf, (weight, gradient) in zip(self.leaves, self.places(weights, gradients), strict=True):
             weight.copy_(leaf.detach())
             leaf.data = weight
             self._places.append(gradient)
             if leaf.dim() >= 2:
                 self.matrices.append((weight, gradient))
+
+    def places(self, weights: Tensor, gradients: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """The parts of both (..., size) that belong to each leaf, one behind the other, (..., *shape) each."""
+        start = 0
+        for leaf in self.leaves:
+            yield part_of(weights, leaf, start), part_of(gradients, leaf, start)
+            start += leaf.numel()
 
     def take(self, gradients: Sequence[Tensor | None]) -> None:
         """Put these in place, one for each leaf; None where the loss does not depend on it.
@@ -101,21 +108,21 @@ class StackedParameters:
         self.names = first.names
         self.weights = torch.stack([member.weights for member in members])  # (runs, size)
         self.gradients = torch.zeros_like(self.weights)
-        pairs = list(_pairs(self.weights, self.gradients, first.leaves))
+        self.places = first.places
+        pairs = list(self.places(self.weights, self.gradients))
         self.leaves = [weight.requires_grad_() for weight, _ in pairs]
         self._places = [gradient for _, gradient in pairs]
         for member, weights, gradients in zip(members, self.weights, self.gradients, strict=True):
             member.move(weights, gradients)
-
-        self._first = first
+        self._matrices_size = first.matrices_size
 
     take = FlatParameters.take
 
     def block(self, rows: range) -> Block:
         """Neighbouring rows, as a rule sees parameters."""
         weights, gradients = (whole[rows.start : rows.stop] for whole in (self.weights, self.gradients))
-        pairs = _pairs(weights, gradients, self._first.leaves)
-        return Block(weights, gradients, self._first.matrices_size, [pair for pair in pairs if pair[0].dim() > 2])
+        matrices = [pair for pair in self.places(weights, gradients) if pair[0].dim() > 2]
+        return Block(weights, gradients, self._matrices_size, matrices)
 
 
 class Block(NamedTuple):
@@ -125,14 +132,6 @@ class Block(NamedTuple):
     gradients: Tensor
     matrices_size: int
     matrices: list[tuple[Tensor, Tensor]]
-
-
-def _pairs(weights: Tensor, gradients: Tensor, leaves: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each leaf's part of both, one leaf behind the other."""
-    start = 0
-    for leaf in leaves:
-        yield part_of(weights, leaf, start), part_of(gradients, leaf, start)
-        start += leaf.numel()
 
 
 def part_of(vector: Tensor, leaf: Tensor, start: int) -> Tensor:

@@ -113,8 +113,16 @@ def reference_run(model: nn.Module, run: Run, optimizer: Optimizer, steps: int, 
         return 0.5 * (1 + math.cos(math.pi * progress.step / progress.steps))
 
     parameters = FlatParameters(model)
-    phase = Phase("reference", "", risk_of(run.task))
-    learner = Learner(phase, parameters, optimizer, optimizer.init(parameters), cosine, alike=alike)
+    risk, chain = run.task.metrics["loss"], run.learners[0].chain
+    learner = Learner(
+        Phase("reference", "", risk_of(run.task), slope=risk.slope),
+        parameters,
+        optimizer,
+        optimizer.init(parameters),
+        cosine,
+        chain=chain and chain.over(parameters),
+        alike=alike,
+    )
     seed = stream(run.seed, "reference")
     return replace(
         run,

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from dlcli.protocols import AVERAGE, Augmentation, Batch, Data, Optimizer, Phase, Progress, Schedule, Task
 from dlcli.settings import Checkpoint, Training
+from dlcli.training.backpropagation import Chain
 from dlcli.training.device import tf32
 from dlcli.training.parameters import FlatParameters
 from dlcli.training.randomness import Batches
@@ -31,6 +32,7 @@ class Learner(NamedTuple):
     memory: dict[str, Tensor]  # the optimizer's state
     schedule: Schedule
     program: Callable[[Batch, float], tuple[Tensor, Tensor, Tensor]] | None = None  # see `program.Program`
+    chain: Chain | None = None  # what computes its gradients in place of autograd, where it can
     alike: str = ""  # the same where one update can move the rows of several runs; empty: this run's moves alone
 
     def lr(self, progress: Progress) -> float:
@@ -105,6 +107,10 @@ class Run:
         if self.training.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
+
+    def type_of_products(self, weights: torch.dtype) -> torch.dtype:
+        """That in which an affine layer multiplies under `autocast`, given the type of its weights."""
+        return torch.bfloat16 if self.training.precision == "bf16" else weights
 
     def products(self) -> AbstractContextManager[Any]:
         """Of a step: how precisely matrices are multiplied."""

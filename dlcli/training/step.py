@@ -105,6 +105,22 @@ def loss_and_gradients(run: Run, learner: Learner, batch: Batch, noise: int) -> 
 
 def gradients_of(run: Run, learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
     """`loss_and_gradients` with the noise that comes next."""
+    parameters = learner.parameters
+    written = learner.chain is not None and run.training.accumulate == run.ranks.size == 1
+    total = (written_out if written else recorded)(run, learner, batch)
+    norm = parameters.norm()
+    clip(parameters.gradients, norm, run.training.clip_norm)
+    return total, norm
+
+
+def written_out(run: Run, learner: Learner, batch: Batch) -> Tensor:
+    """Loss of the batch, whose gradients the chain of the learner leaves in place."""
+    products = run.type_of_products(learner.parameters.weights.dtype)
+    return learner.chain.gradients(learner.phase.slope, batch, products)
+
+
+def recorded(run: Run, learner: Learner, batch: Batch) -> Tensor:
+    """Loss of the batch, whose gradients autograd finds, part by part, and are then collected."""
     parameters, total = learner.parameters, None
     ours, weight = run.ranks.share(batch)
     for part, share in micro_batches(ours, run.training.accumulate):
@@ -117,11 +133,7 @@ def gradients_of(run: Run, learner: Learner, batch: Batch) -> tuple[Tensor, Tens
         total = loss.detach() if total is None else total + loss.detach()
     parameters.collect(run.ranks)
     run.ranks.add(total)
-    if parameters.averaged != 1:
-        total = total / parameters.averaged
-    norm = parameters.norm()
-    clip(parameters.gradients, norm, run.training.clip_norm)
-    return total, norm
+    return total if parameters.averaged == 1 else total / parameters.averaged
 
 
 def clip(gradients: Tensor, norm: Tensor, greatest: float | None) -> None:
