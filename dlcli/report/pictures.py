@@ -12,7 +12,8 @@ Run = Mapping[str, Any]  # as `summary.read_run` returns it
 
 MOST_HISTOGRAMS, MOST_LADDERS = 4, 6
 METRICS = ("loss", "error")
-DRAWING = 2.0  # seconds that the pictures of one run take at most, in TensorBoard and on its page
+DRAWING = 2.0  # seconds that pictures take at most, in TensorBoard and on the page
+LATER = " (dlcli report --format html draws its pictures)"
 
 
 class Picture(NamedTuple):
@@ -22,7 +23,8 @@ class Picture(NamedTuple):
 
 
 def worth_drawing(asked: str, training: float) -> bool:
-    """asked: the setting `pictures`. training: the seconds of it, which looking at a run should not outlast."""
+    """asked: the setting `pictures`. training: seconds of a run, or of all of a sweep, which looking at them should not
+    outlast."""
     return asked == "always" or (asked == "auto" and training > DRAWING)
 
 

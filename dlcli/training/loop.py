@@ -133,13 +133,17 @@ def course(
                 with spending(run, "evaluation"):
                     improved = measure(run, journal, console, stop)
             stopping = stop.requested
-            due = improved or last or stopping or stop.save_now or checkpoint_due(run, saver, saved_at)
+            due = last or stopping or stop.save_now or checkpoint_due(run, saver, saved_at)
+            due = due or (improved and not can_wait(run))
             if run.ranks.tell(bool(due)) if run.sharded else due:  # the first rank has the disk and the clock
                 with spending(run, "checkpoint"):
                     saver.save()
                     if last or stopping:
                         saver.wait()
                 saved_at, stop.save_now = time.monotonic(), False
+            elif improved:
+                with spending(run, "checkpoint"):
+                    saver.hold()
             if stopping and not (last and state.evaluated == state.step):
                 raise stopped(run, folder, stop)
 
@@ -226,6 +230,12 @@ def checkpoint_due(run: Run, saver: Saver, saved_at: float) -> bool:
     if run.checkpoint.unit == "minutes":
         return time.monotonic() - saved_at >= 60 * units(run)
     return run.state.step % checkpoint_steps(run) == 0
+
+
+def can_wait(run: Run) -> bool:
+    """Whether the clock may decide which of several good checkpoints are written: not where a rollback leads to them,
+    nor where all ranks have to put one together."""
+    return run.training.on_nonfinite != "rollback" and not run.sharded
 
 
 def checkpoint_steps(run: Run) -> int:

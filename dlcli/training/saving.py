@@ -19,6 +19,7 @@ from dlcli.training.run import Run
 
 POLITE = 10  # niceness of the writing, 0 to 19
 IDLE = 3  # times as long as it works that the writing rests, while nobody waits for it: steps need the memory's speed
+GRACE = 2.0  # seconds that a copy may wait in memory for a better one: so much a process that is killed may lose of it
 RARELY = 5  # times as long as a save took, with its rests, until the next that nobody asked for at this step
 
 
@@ -31,7 +32,7 @@ class Saver:
 
     A checkpoint is acknowledged, and older ones forgotten, once it is durable. What its writing fails with is raised by
     the next call, whichever that is. Use as a context manager; leaving it waits for the disk, whatever ended the block,
-    because nobody else may enter the run directory before.
+    because nobody else may enter the run directory before, and what was held is written then.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, "checkpoint", initializer=step_back)
         self._writing: Future[None] | None = None
         self._taken: Snapshot | None = None  # the last, whose memory is free once it is written
+        self._held = False  # and it is not being written yet
+        self._begun = time.monotonic()  # when something was written last
         self._hurried = threading.Event()  # somebody waits
         self._rested = 0.0  # when the disk will have had its rest, by time.monotonic
 
@@ -57,6 +60,7 @@ class Saver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._release()
         self._hurried.set()
         while self._writing is not None and not self._writing.done():
             with suppress(KeyboardInterrupt):
@@ -68,15 +72,33 @@ class Saver:
         """Keep the run as it stands; of several ranks, which are alike, the first does. Raises Diverged if it is not
         finite."""
         self.wait()
+        if self._held and self._taken.step == self._run.state.best_step:
+            self._release()
+            self.wait()
+        self._take()
+        self._release()
+
+    def hold(self) -> None:
+        """Keep the run as it stands, the best so far, in memory: on disk after a while, unless a better one comes."""
+        self.wait()
+        self._take()
+
+    def _take(self) -> None:
         run = self._run
         if run.ranks.rank > 0:
             if run.sharded:
                 run.tensors()  # the first puts together what all have
             return
         run.state.window = {name: float(value) for name, value in run.state.window.items()}
-        self._hurried.clear()
         self._taken = checkpoint.snapshot(run.state.step, run.tensors(), run.plain_state(), self._taken)
-        self._writing = self._thread.submit(self._write, self._taken, run.state.best_step)
+        self._held = True
+
+    def _release(self) -> None:
+        """Let what is held be written."""
+        if self._held:
+            self._held, self._begun = False, time.monotonic()
+            self._hurried.clear()
+            self._writing = self._thread.submit(self._write, self._taken, self._run.state.best_step)
 
     @property
     def rested(self) -> bool:
@@ -84,9 +106,11 @@ class Saver:
         return (self._writing is None or self._writing.done()) and time.monotonic() >= self._rested
 
     def look(self) -> None:
-        """Raise what the writing has failed with, if it has ended; otherwise leave it alone."""
+        """Raise what the writing has failed with, if it has ended; otherwise leave it alone. Write what was held."""
         if self._writing is not None and self._writing.done():
             self.wait()
+        if time.monotonic() >= self._begun + GRACE:
+            self._release()
 
     def wait(self) -> None:
         """Until what was saved is durable."""

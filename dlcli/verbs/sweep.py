@@ -99,16 +99,16 @@ def carry_out(sweep: configs.Sweep, root: Path, plugins: Sequence[str]) -> int:
     finally:
         lock.release()
     outcomes = [ended.return_value for batch in batches for ended in batch]
-    return conclude(root, outcomes)
+    return conclude(root, outcomes, sweep.jobs[0].config["pictures"])
 
 
-def conclude(root: Path, outcomes: Sequence[Any]) -> int:
-    """The tables of all runs, results.csv, report.html, and what failed."""
+def conclude(root: Path, outcomes: Sequence[Any], asked: str) -> int:
+    """The tables of all runs, results.csv, report.html, and what failed. asked: the setting `pictures`."""
     from rich.console import Console
 
     from dlcli.report.comparison import print_comparison
     from dlcli.report.page import write_page
-    from dlcli.report.pictures import into_tensorboard, pictures
+    from dlcli.report.pictures import LATER, into_tensorboard, pictures, worth_drawing
     from dlcli.report.results import results_csv
     from dlcli.report.studies import print_study
     from dlcli.report.summary import read_run
@@ -123,10 +123,12 @@ def conclude(root: Path, outcomes: Sequence[Any]) -> int:
     print_comparison(runs, Console())
     print_study(studied, Console())
     studied = with_search(studied, root)
-    drawn, shown = pictures(studied, runs), configs.shown(root)
-    into_tensorboard(drawn, root)
-    page = write_page(root, studied, runs, drawn)
-    print(f"\ntable: {configs.shown(root / 'results.csv')}\npage:  {configs.shown(page)}\nagain: dlcli report {shown}")
+    worth = worth_drawing(asked, sum(run["summary"]["timing"]["training"] for run in runs if run["summary"]))
+    drawn, shown = pictures(studied, runs) if worth else [], configs.shown(root)
+    if drawn:
+        into_tensorboard(drawn, root)
+    page = f"{configs.shown(write_page(root, studied, runs, drawn))}{'' if worth else LATER}"
+    print(f"\ntable: {configs.shown(root / 'results.csv')}\npage:  {page}\nagain: dlcli report {shown}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         raise SweepFailed(

@@ -71,7 +71,7 @@ def run_page(summary: dict[str, Any]) -> str:
     """Where the web page of the run is. One that a full disk or a kill has left out or old is tried once more."""
     from dlcli.errors import StorageError
     from dlcli.report.page import write_page
-    from dlcli.report.pictures import pictures, worth_drawing
+    from dlcli.report.pictures import LATER, pictures, worth_drawing
     from dlcli.report.summary import read_run
     from dlcli.study import study
 
@@ -85,4 +85,4 @@ def run_page(summary: dict[str, Any]) -> str:
             write_page(path, studied, [run], pictures(studied, [run]) if drawn else [])
         except StorageError as fault:
             return f"not written, {fault.message}"
-    return f"{configs.shown(page)}{'' if drawn else ' (dlcli report --format html draws its pictures)'}"
+    return f"{configs.shown(page)}{'' if drawn else LATER}"

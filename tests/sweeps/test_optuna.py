@@ -105,6 +105,7 @@ def test_a_trial_that_does_worse_than_others_did_is_ended_and_keeps_its_row(dlcl
         "training.evaluate_every=1",
         "decompose.budget=none",
         "model=linear,mlp",
+        "pictures=always",
     )
     search = ("hydra/sweeper=optuna", "hydra.sweeper.trials=6", "hydra.sweeper.startup=1", f"hydra/launcher={launcher}")
     swept = dlcli("train", "-m", *words, *search, "optimizer.lr=tag(log,interval(1e-5,0.1))", "run_dir=swept")

@@ -1,5 +1,6 @@
 """Saving beside training: what waits for the disk, what does not, and what a failing disk is told as."""
 
+import math
 import threading
 import time
 
@@ -78,6 +79,60 @@ def test_one_is_written_at_a_time(make_run, notebook, tmp_path, disk):
         saver.save()
         assert disk.saved[0] == 0, "the second did not wait"
     assert disk.saved == [0, 1]
+
+
+def test_what_is_held_is_written_after_a_while_or_at_the_end_unless_a_better_one_came(
+    make_run, notebook, tmp_path, disk, monkeypatch
+):
+    monkeypatch.setattr(saving, "GRACE", 1e9)
+    run, written = make_run(), []
+    disk.saved.clear()
+    disk.go.set()
+
+    def hold(saver, step):
+        run.state.step, run.state.best = step, (step, 0.5)
+        saver.hold()
+        saver.look()
+
+    with saver_of(run, tmp_path, notebook, written) as saver:
+        hold(saver, 1)
+        hold(saver, 2)
+        assert not disk.saved, "the clock has not come"
+        monkeypatch.setattr(saving, "GRACE", 0.0)
+        saver.look()
+        saver.wait()
+        assert disk.saved == [2], "the better one"
+        saver.look()
+        monkeypatch.setattr(saving, "GRACE", 1e9)
+        hold(saver, 3)
+        run.state.step = 4
+        saver.save()
+        saver.wait()
+        assert disk.saved == [2, 3, 4], "the best is kept beside the newest"
+        hold(saver, 5)
+        run.state.step, run.state.best = 6, (6, 0.4)
+        saver.save()
+        saver.wait()
+        assert disk.saved == [2, 3, 4, 6], "it is the newest itself"
+        hold(saver, 7)
+    assert disk.saved == [2, 3, 4, 6, 7] == written
+    assert checkpoint.load(checkpoint.path_of(tmp_path, 7)).state["step"] == 7
+
+
+def test_a_run_that_fails_leaves_its_best_checkpoint(make_run, notebook, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "GRACE", 1e9)
+    run = make_run(steps=20, evaluate_every=5, checkpoint={"every": 100, "unit": "epochs"})
+    noted = notebook.log
+
+    def log(step, epoch, values):
+        noted(step, epoch, values)
+        if step == 8:
+            run.learners[0].parameters.weights[0] = math.nan
+
+    notebook.log = log
+    with pytest.raises(Diverged):
+        fit(run, tmp_path, {}, notebook, notebook, Stop())
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-000000005"]
 
 
 def test_steps_are_taken_while_the_disk_is_busy(make_run, notebook, tmp_path, disk):
