@@ -5,8 +5,8 @@ About 6 GB and ten minutes. torch goes first and alone, so that nothing replaces
 
 from __future__ import annotations
 
+import argparse
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -36,6 +36,11 @@ def make(name: str) -> None:
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or PACKAGES:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all of them, or some of {', '.join(PACKAGES)}")
+    names = parser.parse_args().names
+    if unknown := set(names) - set(PACKAGES):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PACKAGES)}")
+    for wanted in names or PACKAGES:
         print(wanted, flush=True)
         make(wanted)

@@ -21,6 +21,7 @@ NAMED = ("name", "tags")
 MAX_NAME = 100  # characters
 MAX_SHOWN = 20  # problems listed one by one
 MAX_FOUND = 50  # after which a file is no config with mistakes but something else
+MOST_KEYS = 3  # of a section, that a hint names
 SECTION_NAMES = (*registry.FOLDERS, *SECTIONS)
 EXPERIMENT_HEADER = "an experiment begins with the line '# @package _global_', and names groups as /model"
 
@@ -187,7 +188,11 @@ def _word_rule(name: str) -> str:
 
 
 def _no_section(name: str, value: Any, there: bool, places: Places) -> Problem:
-    hint = f"choose with {name}=NAME" if name in registry.FOLDERS else f"set {name}.KEY=VALUE"
+    if name in registry.FOLDERS:
+        hint = f"choose with {name}=NAME"
+    else:
+        keys = SECTIONS[name]._fields if len(SECTIONS[name]._fields) <= MOST_KEYS else ("KEY",)
+        hint = f"set {' or '.join(f'{name}.{key}=VALUE' for key in keys)}"
     if not there or value is None:
         return Problem(f"section {name!r} is missing", hint)
     return Problem(f"{name}: got {shown(value)}, wanted a section of settings{_at(name, places)}", hint)

@@ -48,6 +48,7 @@ NAME_RULE = "a name is 1 to 100 letters, digits, spaces and signs, without / and
             "did you mean 'training.precision=bf16'? training.precision: fp32 | tf32 (products on a GPU) | bf16 "
             "(autocast); risks are always those of fp32",
         ),
+        ("decompose=off", "decompose: got 'off', wanted a section of settings", "set decompose.budget=VALUE"),
         ("training=5", "training: got 5, wanted a section of settings", "set training.KEY=VALUE"),
         ("model=null", "section 'model' is missing", "choose with model=NAME"),
         (
