@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from dlcli import config as configs
 from dlcli import registry
+from dlcli.ahead import read_source
 from dlcli.datasets.prepare import prepare
 from dlcli.errors import CheckpointError, DataError, UsageError
 from dlcli.models.predictor import dense_sequence
 from dlcli.optimizers.adam import adam
 from dlcli.optimizers.averaging import Averaging
 from dlcli.optimizers.lbfgs import Lbfgs
-from dlcli.protocols import Data, DataSpec, Normalization, Optimizer, Task
+from dlcli.protocols import Data, DataSpec, Normalization, Optimizer, Source, Task
 from dlcli.settings import Checkpoint, Preparation, Training
 from dlcli.training import checkpoint
 from dlcli.training import device as devices
@@ -113,10 +114,8 @@ def task_section(config: Config) -> Config:
     return config["task"]
 
 
-def read_data(section: Config) -> Data:
-    preparation = {name: section[name] for name in Preparation._fields}
-    source = {name: value for name, value in section.items() if name not in preparation}
-    return prepare(registry.build("dataset", source, seed=section["seed"]), section["name"], preparation)
+def read_data(section: Config, read: Callable[[Config], Source] = read_source) -> Data:
+    return prepare(read(section), section["name"], {name: section[name] for name in Preparation._fields})
 
 
 def refuse_lone_examples(task: Task, data: Data) -> None:

@@ -24,7 +24,7 @@ from dlcli.training.environment import differences, environment
 from dlcli.training.evaluate import Cut
 from dlcli.training.faults import machine_faults
 from dlcli.training.loop import Course, alone, course
-from dlcli.training.progress import Display
+from dlcli.training.progress import Display, warning
 from dlcli.training.ranks import ALONE, leave
 from dlcli.training.recovery import train_on
 from dlcli.training.run import Run
@@ -42,12 +42,14 @@ SLOW = 5  # seconds of a save that are told
 LENGTHS = ("training.epochs", "training.steps")  # change the run from where it stands: schedules see the new length
 
 
-def train(config: Config, argv: Sequence[str], stop: Stop, display: Display) -> dict[str, Any]:
+def train(
+    config: Config, argv: Sequence[str], stop: Stop, display: Display, read: Read | None = None
+) -> dict[str, Any]:
     """A new run, to its end. Nothing is left on disk if its parts do not fit or its data are not usable."""
     if apart(config):
         return on_ranks(train, config, argv=argv, display=display)
     with machine_faults():
-        run = prepare(config, stop)
+        run = prepare(config, stop, read=read)
         program.prepare(run)
         with RunDirectory(claim_directory(config)) as directory:
             display.log_to(directory.log)
@@ -169,11 +171,6 @@ def carry_out(
     risks = {split: {name: risk["value"] for name, risk in found.items()} for split, found in summary["risks"].items()}
     display.event("finished", **position(run, directory.path), risks=risks)
     return summary
-
-
-def warning(display: Display, text: str) -> None:
-    display.say(f"warning: {text}")
-    display.event("warning", text=text)
 
 
 def position(run: Run, run_dir: Path) -> dict[str, Any]:

@@ -41,6 +41,12 @@ class Display(Protocol):
     def stop(self) -> None: ...
 
 
+def warning(display: Display, text: str) -> None:
+    """What has to be known, for a person and for a script."""
+    display.say(f"warning: {text}")
+    display.event("warning", text=text)
+
+
 class ProgressDisplay:
     """Shows what it is told and asks nothing of the device. A reader that goes away does not stop training.
 

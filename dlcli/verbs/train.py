@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from dlcli import config as configs
+from dlcli.ahead import Ahead
 from dlcli.errors import UsageError
 from dlcli.training.signals import Stop
 from dlcli.verbs import arguments as shared
@@ -44,9 +46,11 @@ def run(arguments: Namespace) -> int:
             config = shared.saved_config(arguments.source, arguments.overrides)
         else:
             config = configs.load_checked(arguments.overrides, arguments.config_dir)
-        from dlcli import session  # imports torch: a second that a configuration error is spared
+        ahead = Ahead(config["dataset"]) if config["training"]["devices"] == 1 else None
+        from dlcli import build, session  # torch: a second that a configuration error is spared
 
-        summary = session.train(config, sys.argv, stop, display)
+        read = ahead and partial(build.read_data, read=ahead)
+        summary = session.train(config, sys.argv, stop, display, read)
     if summary is not None:  # under `torchrun` rank 0 has it
         print_run(summary, shared.report_stream(arguments))
     return 0
