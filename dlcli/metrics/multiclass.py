@@ -36,12 +36,14 @@ def cross_entropy_slope(prediction: Tensor, batch: Batch, smoothing: float = 0.0
     """The slope is what softmax gives too much: (softmax(scores) - target) / batch."""
     logarithms, targets = prediction.log_softmax(-1), batch.targets.unsqueeze(-1)
     examples, classes = prediction.shape[-2:]
+    # No `scatter`, which has no deterministic form on every device.
+    chosen = (torch.arange(classes, device=targets.device) == targets).to(prediction.dtype)
     loss = -logarithms.gather(-1, targets).mean((-2, -1))
-    slope = logarithms.exp().div_(examples)
+    slope = logarithms.exp().sub_(chosen, alpha=1 - smoothing)
     if smoothing:
         loss = (1 - smoothing) * loss - smoothing * logarithms.mean((-2, -1))
-        slope.sub_(smoothing / classes / examples)
-    return loss, slope.scatter_add_(-1, targets, slope.new_full((), (smoothing - 1) / examples).expand_as(targets))
+        slope.sub_(smoothing / classes)
+    return loss, slope.div_(examples)
 
 
 def squared_error(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
