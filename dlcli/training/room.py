@@ -13,8 +13,8 @@ from dlcli.training.ensemble import can_stack
 from dlcli.training.randomness import FreshNoise
 from dlcli.training.run import Run
 
-# Beyond this the matrices of one run keep a core busy, and a stack gains a tenth at most; below 20 million it is twice
-# as fast (benchmarks/ensemble.py). Counted, not timed, so that a busy machine trains the same stacks.
+# Beyond this the matrices of one run keep a core busy, and a stack gains a tenth at most; below 20 million it is up to
+# three times as fast (benchmarks/ensemble.py). Counted, not timed, so that a busy machine trains the same stacks.
 MOST_WORK = 1e8  # floating-point operations of a step on a CPU
 SHARE = 0.25  # of the free memory
 COPIES = 4  # of what a forward pass makes: it, its gradient, and what is laid out anew for all runs
