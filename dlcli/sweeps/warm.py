@@ -1,17 +1,16 @@
 """What the server of `hydra/launcher=process` does once, so that no job has to do it again after its fork."""
 
-import gc
+from dlcli.imports import lasting
 
-from PIL import Image
+with lasting():  # the collector of a fork would else write into every page that it shares
+    from PIL import Image
 
-from dlcli import (
-    registry,
-    session,  # noqa: F401  torch
-)
-from dlcli.conclusion import conclude  # noqa: F401
+    from dlcli import (
+        registry,
+        session,  # noqa: F401  torch
+    )
+    from dlcli.conclusion import conclude  # noqa: F401
 
-Image.preinit()
-for group in registry.FOLDERS:
-    registry.catalogue(group)
-gc.collect()
-gc.freeze()  # the collector of a fork would else write into every page that it shares
+    Image.preinit()
+    for group in registry.FOLDERS:
+        registry.names(group)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcli.errors import BusyError, StorageError, UsageError
+from dlcli.imports import lasting
 from dlcli.report.summary import read_summary
 from dlcli.training.progress import Display
 from dlcli.training.signals import Stop
@@ -42,7 +43,8 @@ def run(arguments: Namespace) -> int:
 
 def go_on(arguments: Namespace, stop: Stop, display: Display) -> dict[str, Any]:
     config = shared.saved_config(arguments.run_dir, arguments.overrides)
-    from dlcli import ranked, session
+    with lasting():
+        from dlcli import ranked, session
     from dlcli.sweeps import is_complete
     from dlcli.training.directory import RunDirectory
 

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from dlcli import config as configs
 from dlcli.ahead import Ahead
 from dlcli.errors import UsageError
+from dlcli.imports import lasting
 from dlcli.training.signals import Stop
 from dlcli.verbs import arguments as shared
 
@@ -47,7 +48,8 @@ def run(arguments: Namespace) -> int:
         else:
             config = configs.load_checked(arguments.overrides, arguments.config_dir)
         ahead = Ahead(config["dataset"]) if config["training"]["devices"] == 1 else None
-        from dlcli import build, session  # torch: a second that a configuration error is spared
+        with lasting():
+            from dlcli import build, session  # torch: a second that a configuration error is spared
 
         read = ahead and partial(build.read_data, read=ahead)
         summary = session.train(config, sys.argv, stop, display, read)

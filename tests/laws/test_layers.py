@@ -22,6 +22,7 @@ ROWS = {
     "schedules": 2,
     "augmentations": 2,
     "metrics": 2,
+    "imports": 0,
     "ahead": 3,
     "decomposition": 3,
     "report": 3,
