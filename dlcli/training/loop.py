@@ -138,7 +138,10 @@ def course(
             if run.ranks.tell(bool(due)) if run.sharded else due:  # the first rank has the disk and the clock
                 with spending(run, "checkpoint"):
                     saver.save()
-                    if last or stopping:
+                if last:
+                    yield Leg(run, 0, stop)  # beside others: they save too before anybody waits for the disk
+                if last or stopping:
+                    with spending(run, "checkpoint"):
                         saver.wait()
                 saved_at, stop.save_now = time.monotonic(), False
             elif improved:

@@ -50,8 +50,12 @@ class Group:
     def go(self) -> None:
         """As many steps as the first of them asks for, then each sees to what is due. A run that fails is told so."""
         steps, stop = min(member.leg.steps for member in self.members), self.members[0].leg.stop
+        faults: dict[int, BaseException] = {}
         try:
-            faults = self.stack.advance(steps, stop) if self.stack else advance(*self.members[0].leg) or {}
+            if self.stack is None:
+                advance(*self.members[0].leg)
+            elif steps:
+                faults |= self.stack.advance(steps, stop)
         except BaseException as fault:
             faults = dict.fromkeys(range(len(self.members)), fault)
         asked, late = stop.save_now, False
