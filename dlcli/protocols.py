@@ -154,9 +154,7 @@ class Phase(NamedTuple):
     loss: Callable[[Any, Batch, Noise], Tensor]  # -> mean loss over the batch, scalar; nats unless stated
     lr: float = 1.0  # factor on the optimizer's learning rate
     every: int = 1  # it takes its turn at the end of every so many steps; 1 for the first phase, which is shown
-    # (outputs, batch) -> loss and its gradient there, where the loss asks nothing of the model but model(batch.inputs).
-    # With several batches, (runs, batch, ...) each, of each of them.
-    slope: Callable[[Tensor, Batch], tuple[Tensor, Tensor]] | None = None
+    slope: Slope | None = None  # of the loss, where it asks nothing of the model but model(batch.inputs)
 
 
 class Metric(Protocol):
@@ -166,7 +164,7 @@ class Metric(Protocol):
     floor: float | None  # greatest lower bound that holds for every prediction; None: unbounded below
     decide: Callable[[Tensor], Tensor] | None  # prediction -> classes (batch,) int64; None: nothing is decided
     probabilities: Callable[[Tensor], Tensor] | None  # prediction -> (batch, ..., classes); None: no loss of such
-    slope: Callable[..., tuple[Tensor, Tensor]] | None  # of its mean, as that of a Phase; None: left to autograd
+    slope: Slope | None  # of its mean, which may take a smoothing; None: left to autograd
 
     def rows(self, prediction: Tensor, batch: Batch) -> Tensor: ...  # (batch,) or (batch, k), float32 or better
     def reduce(self, rows: np.ndarray) -> float: ...  # (n,) or (n, k) float64 -> one number
@@ -280,6 +278,8 @@ class Progress(NamedTuple):
     validation: tuple[tuple[int, float], ...] = ()  # (step, validation risk) so far, oldest first
 
 
+# (prediction, batch) -> mean loss and its gradient there; of several batches, (runs, batch, ...) each, that of each.
+Slope = Callable[..., tuple["Tensor", "Tensor"]]
 Schedule = Callable[[Progress], float]  # -> factor on the learning rate
 Augmentation = Callable[["Tensor", Any, "Visit"], "Tensor"]  # (inputs, generator, visit) -> inputs
 Initialization = Callable[["nn.Module"], None]  # draws from torch's default generator, in place

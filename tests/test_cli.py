@@ -102,6 +102,9 @@ def test_flags_stand_anywhere(dlcli):
     answer = dlcli("train", *TINY, "-m", "seed=1,2", "output_root=runs")
     assert answer.code == 0, answer.err
     assert sorted(path.name for path in answer.run_dir.iterdir() if path.is_dir()) == ["seed=1", "seed=2"]
+    assert (
+        "--format html draws its pictures" in answer.out and "<svg" not in (answer.run_dir / "report.html").read_text()
+    )
 
 
 def test_config_prints_what_a_run_would_be_given(dlcli):

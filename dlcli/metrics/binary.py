@@ -15,15 +15,20 @@ from dlcli.protocols import Batch
 def logistic(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
     """-log sigmoid(+-score), nats; equal to the softmax cross-entropy of the scores (0, score)."""
     scores = widen(prediction).squeeze(-1)
-    targets = batch.targets.to(scores.dtype) * (1 - smoothing) + smoothing / 2
+    targets = soft_targets(scores, batch, smoothing)
     return functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
 
 
 def logistic_slope(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """The slope is what the sigmoid gives too much: (sigmoid(score) - target) / batch."""
     scores = prediction.squeeze(-1)
-    targets = batch.targets.to(scores.dtype) * (1 - smoothing) + smoothing / 2
-    losses = functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
-    return losses.mean(-1), (prediction.sigmoid() - targets.unsqueeze(-1)) / scores.shape[-1]
+    too_much = scores.sigmoid() - soft_targets(scores, batch, smoothing)
+    return logistic(prediction, batch, smoothing).mean(-1), too_much.unsqueeze(-1) / scores.shape[-1]
+
+
+def soft_targets(scores: Tensor, batch: Batch, smoothing: float) -> Tensor:
+    """Like scores: 1 for class 1 and 0 for class 0, mixed with one half."""
+    return batch.targets.to(scores.dtype) * (1 - smoothing) + smoothing / 2
 
 
 def hinge(prediction: Tensor, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlcli.protocols import Batch
+from dlcli.protocols import Batch, Slope
 
 
 class MeanRisk(NamedTuple):
@@ -17,8 +17,7 @@ class MeanRisk(NamedTuple):
 
     `decide` turns a prediction into class indices (batch,) int64; None where there is nothing to decide.
     `probabilities` turns it into those of the classes, (batch, ..., classes); None where the loss does not judge any.
-    `slope` is the mean loss of a batch and its gradient with respect to the prediction, for one batch or for several
-    with any dimensions in front; it may take a smoothing. None where that is left to autograd.
+    `slope` is that of the mean, and may take a smoothing; None where it is left to autograd.
     """
 
     unit: str
@@ -27,7 +26,7 @@ class MeanRisk(NamedTuple):
     constant_risk: Callable[[np.ndarray], float | None]
     decide: Callable[[Tensor], Tensor] | None = None
     probabilities: Callable[[Tensor], Tensor] | None = None
-    slope: Callable[..., tuple[Tensor, Tensor]] | None = None
+    slope: Slope | None = None
 
     def reduce(self, rows: np.ndarray) -> float:
         """One sum over all examples and one division, in float64: no mean of batch means."""

@@ -11,10 +11,10 @@ from torch import Tensor
 from dlcli.errors import UsageError
 from dlcli.metrics import binary as binary_metrics
 from dlcli.metrics import multiclass as multiclass_metrics
-from dlcli.protocols import Batch, DataSpec, Metric
+from dlcli.protocols import Batch, DataSpec, Metric, Slope
 from dlcli.registry import register
 from dlcli.schema import Range
-from dlcli.tasks.supervised import Slope, Supervised, averaged, refuse_smoothing, require_classes, supervised
+from dlcli.tasks.supervised import Supervised, averaged, refuse_smoothing, require_classes, supervised
 
 
 class Loss(NamedTuple):

@@ -9,9 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from dlcli.errors import UsageError
-from dlcli.protocols import Architecture, Batch, Bound, DataSpec, Metric, Noise, Phase, Split
-
-Slope = Callable[..., tuple[Tensor, Tensor]]  # (prediction, batch) -> mean loss and its gradient, as of a Phase
+from dlcli.protocols import Architecture, Batch, Bound, DataSpec, Metric, Noise, Phase, Slope, Split
 
 
 class Supervised(NamedTuple):

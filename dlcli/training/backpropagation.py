@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dlcli.protocols import Batch
+from dlcli.protocols import Batch, Slope
 from dlcli.training.parameters import FlatParameters, StackedParameters
 
 
@@ -30,9 +30,6 @@ ACTIVATIONS = {
     nn.Tanh: Activation(torch.tanh_, torch.ops.aten.tanh_backward),
     nn.Sigmoid: Activation(torch.sigmoid_, torch.ops.aten.sigmoid_backward),
 }
-
-
-Slope = Callable[[Tensor, Batch], tuple[Tensor, Tensor]]  # as that of a Phase
 
 
 class Layer(NamedTuple):

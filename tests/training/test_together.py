@@ -1,5 +1,6 @@
 """Courses driven together: each logs, evaluates, saves, fails and ends as it does alone."""
 
+import threading
 from functools import partial
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from dlcli.build import reference_optimizer
 from dlcli.errors import Diverged, Interrupted
+from dlcli.training import checkpoint
 from dlcli.training.checkpoint import checkpoints, load
 from dlcli.training.loop import course, fit
 from dlcli.training.references import continue_training
@@ -43,6 +45,21 @@ LIMIT = 8
 
 def room(run):
     return LIMIT
+
+
+def test_runs_that_end_together_are_written_at_the_same_time(start, notebook, monkeypatch):
+    """Each writing waits for the other; one after the other they would break the barrier."""
+    both, write = threading.Barrier(2, timeout=20), checkpoint.save
+
+    def meet(*arguments):
+        both.wait()
+        return write(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save", meet)
+    settings = [{"steps": 4, "evaluate_every": 100, "checkpoint": {"every": 100, "unit": "epochs"}}] * 2
+    joined, _ = pair(start, notebook, settings)
+    together((begin(notes, way) for notes, _, way in joined), room)
+    assert [len(checkpoints(way.args[1])) for _, _, way in joined] == [1, 1]
 
 
 def test_runs_of_different_lengths_log_and_evaluate_as_alone(start, notebook):
