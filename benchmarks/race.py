@@ -1,7 +1,7 @@
 """How fast dlcli trains beside other tools: all alive, taking turns on the same data with the same settings.
 
 Run: python benchmarks/environments.py                      once: an environment for each peer
-     python benchmarks/race.py [--tasks mlp lenet] [--peers plain dlcli lightning] [--rounds 15] [--threads 1]
+     python benchmarks/race.py [--tasks mlp lenet] [--peers plain dlcli Lightning] [--rounds 15] [--threads 1]
                                [--data FOLDER]              by default the environment variable DLCLI_DATA
 
 In a round every peer makes the same number of steps, one after the other and each time in another order. Its ratio is
@@ -141,7 +141,7 @@ def matrix_rate(threads: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tasks", nargs="+", default=list(STEPS), choices=list(STEPS))
-    parser.add_argument("--peers", nargs="+", default=[name for name in FIELD if name != "dlcli bf16"])
+    parser.add_argument("--peers", nargs="+", default=[name for name in FIELD if name != "dlcli bf16"], choices=FIELD)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data", type=Path, default=os.environ.get("DLCLI_DATA"))

@@ -148,8 +148,9 @@ def carry_out(
         for line in headline(run, directory.path):
             display.say(line)
         display.event("started" if step is None else "resumed", **position(run, directory.path))
-        for oddity in run.data.facts["warnings"] if step is None else ():
-            warn(oddity)
+        if step is None:
+            for oddity in (*run.data.facts["warnings"], *device.doubts(run.device, run.training.precision)):
+                warn(oddity)
         display.start(run.steps, run.state.step)
         try:
             work = partial(course, run, directory.checkpoints, identity, tracker, display, stop, acknowledge)

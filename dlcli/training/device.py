@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal
 
 import torch
@@ -14,6 +16,8 @@ from dlcli.errors import DeviceError, UsageError
 from dlcli.training.cores import free_cores
 
 FIRST_WITH_TF32 = (8, 0)  # compute capability
+WORTH_A_WORD = 1.25  # times as long
+SIDE, TRIES = 256, 5  # of the matrices that are multiplied to see how long it takes; the first try sets up
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of malloc.h, in bytes
 
 
@@ -51,6 +55,29 @@ def _has_bfloat16(device: torch.device) -> bool:
     except (RuntimeError, TypeError):
         return False
     return True
+
+
+def doubts(device: torch.device, precision: Literal["fp32", "tf32", "bf16"]) -> list[str]:
+    """What speaks against computing there in this way; the result is right all the same."""
+    if device.type != "cpu" or precision != "bf16" or (times := times_of_bf16()) < WORTH_A_WORD:
+        return []
+    return [
+        f"on this CPU an affine layer in bf16 takes {times:.2g} times as long as in fp32: training.precision=fp32 is faster"
+    ]
+
+
+@cache
+def times_of_bf16() -> float:
+    """How many times as long an affine layer takes in bf16 as in fp32, on this CPU."""
+    seconds = {}
+    for kind in (torch.float32, torch.bfloat16):
+        matrix, tries = torch.ones(SIDE, SIDE, dtype=kind), []
+        for _ in range(TRIES):
+            started = time.perf_counter()
+            matrix @ matrix.mT  # as an affine layer does
+            tries.append(time.perf_counter() - started)
+        seconds[kind] = min(tries)
+    return seconds[torch.bfloat16] / seconds[torch.float32]
 
 
 @contextmanager

@@ -83,3 +83,33 @@ def test_deterministic_kernels_are_switched_without_importing_the_compiler():
     )
     environment = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "times", "told"),
+    [
+        ("cpu", "bf16", 9.04, True),
+        ("cpu", "bf16", 0.5, False),
+        ("cpu", "fp32", 9.04, False),
+        ("cuda", "bf16", 9.04, False),
+    ],
+)
+def test_bf16_that_makes_a_cpu_slower_is_told(monkeypatch, kind, precision, times, told):
+    monkeypatch.setattr(device, "times_of_bf16", lambda: times)
+    found = device.doubts(torch.device(kind), precision)
+    assert [("takes 9 times" in each, "precision=fp32 is faster" in each) for each in found] == [(True, True)] * told
+
+
+def test_the_time_of_bf16_is_that_of_its_products(monkeypatch):
+    """A clock that each product of bf16 moves by three seconds and each of fp32 by two."""
+    now, multiply = [0.0], torch.Tensor.__matmul__
+
+    def timed(matrix, other):
+        now[0] += 3.0 if matrix.dtype == torch.bfloat16 else 2.0
+        return multiply(matrix, other)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", timed)
+    monkeypatch.setattr(device.time, "perf_counter", lambda: now[0])
+    device.times_of_bf16.cache_clear()
+    assert device.times_of_bf16() == 1.5
+    device.times_of_bf16.cache_clear()
