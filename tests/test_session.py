@@ -220,3 +220,18 @@ def test_the_first_step_waits_for_no_module_that_only_the_conclusion_needs(tmp_p
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert ended.stdout.splitlines()[-1] == "[]", ended.stderr
+
+
+def test_a_run_with_many_test_examples_never_loads_the_special_functions_of_scipy(tmp_path):
+    """A fifth of a second, for the quantiles of Student's t at few examples."""
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "many.npz", inputs=generator.normal(size=(30_000, 3)), targets=generator.integers(0, 2, 30_000))
+    program = (
+        "import sys\n"
+        "from dlcli.cli import main\n"
+        "main(['train', 'dataset=npz', 'dataset.path=many.npz', 'training.steps=20', 'output_root=.'])\n"
+        "print(sorted({'scipy.special', 'scipy.stats', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert "(normal in place of the longer bootstrap, Wilson)" in ended.stdout, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "[]"

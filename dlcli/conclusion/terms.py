@@ -18,9 +18,9 @@ from dlcli.conclusion.pool import Pool
 from dlcli.conclusion.search import loaded
 from dlcli.decomposition import certificates, population
 from dlcli.decomposition.cautions import Circumstances
-from dlcli.decomposition.decompose import Decomposition, Interval, Surrogate, decompose
+from dlcli.decomposition.decompose import Decomposition, Surrogate, decompose
 from dlcli.decomposition.floors import canonical_conflicts, constant_prediction
-from dlcli.decomposition.intervals import Sampling, sampled
+from dlcli.decomposition.intervals import Interval, Sampling, sampled
 from dlcli.protocols import Batch, Bound, Split
 from dlcli.training.evaluate import chunk_of, evaluate, in_chunks
 from dlcli.training.randomness import FixedNoise

@@ -9,17 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dlcli.decomposition import cautions
 from dlcli.decomposition.cautions import Caution, Circumstances
-from dlcli.decomposition.intervals import INDEPENDENT, Estimate, Sampling, sampled, whole
+from dlcli.decomposition.intervals import INDEPENDENT, Estimate, Interval, Sampling, sampled, whole
+from dlcli.decomposition.population import BestInClass, Excess
 from dlcli.protocols import Bound
-
-if TYPE_CHECKING:
-    from dlcli.decomposition.population import BestInClass, Excess
 
 TOLERANCE = 1e-9  # of the identity, relative to 1 + |L|
 SEPARABLE = 0.1  # greatest width of the interval of min_F L_tr, as a share of the test risk
@@ -28,11 +26,6 @@ ROUNDINGS = 8  # rounding errors by which a computed risk may undercut a true bo
 RESOLUTION = 1e-10  # difference of risks that float64 sums still resolve, relative to 1 + |L|
 UNSTEADY = 0.5  # share of the test risk in 1 % of its examples that is worth a word
 THIS_RUN = "the run itself"
-
-
-class Interval(NamedTuple):
-    low: float
-    high: float
 
 
 class Surrogate(NamedTuple):

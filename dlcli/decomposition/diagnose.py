@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dlcli.decomposition.decompose import Decomposition, Interval
+from dlcli.decomposition.decompose import Decomposition
+from dlcli.decomposition.intervals import Interval
 
 REMEDIES = {
     "generalization": "more data, augmentation or stronger regularization usually reduce it",

@@ -12,9 +12,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+import scipy  # `special` takes a fifth of a second to load, and does where it is named first
 
-from dlcli.decomposition.intervals import LEVEL, mean_interval
+from dlcli.decomposition.intervals import LEVEL, mean_interval, quantile
 
 ALPHA = 1 - LEVEL
 FEWEST = 6  # seeds below which no two-sided exact test reaches 5 %: 2 / 2^5 = 0.0625
@@ -82,7 +82,7 @@ def seeds_needed(comparisons: int, alpha: float = ALPHA) -> int:
 
 def t_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Student's interval of the mean of (n,) independent values, n >= 2."""
-    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = quantile(len(values) - 1, level) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return float(values.mean()) - half, float(values.mean()) + half
 
 
@@ -90,7 +90,7 @@ def t_test(deltas: np.ndarray) -> float:
     spread = float(deltas.std(ddof=1)) / math.sqrt(len(deltas))
     if spread == 0:
         return 1.0 if deltas[0] == 0 else 0.0
-    return 2 * float(stdtr(len(deltas) - 1, -abs(float(deltas.mean())) / spread))
+    return 2 * float(scipy.special.stdtr(len(deltas) - 1, -abs(float(deltas.mean())) / spread))
 
 
 def sign_flip_test(deltas: np.ndarray, seed: int = 0) -> float:

@@ -13,8 +13,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from dlcli.decomposition.decompose import Interval
-from dlcli.decomposition.intervals import LEVEL
+from dlcli.decomposition.intervals import LEVEL, Interval
 
 
 class BestInClass(NamedTuple):

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from dlcli.decomposition.cautions import Caution
-from dlcli.decomposition.decompose import Decomposition, Interval, Surrogate
-from dlcli.decomposition.intervals import Estimate
+from dlcli.decomposition.decompose import Decomposition, Surrogate
+from dlcli.decomposition.intervals import Estimate, Interval
 from dlcli.decomposition.population import BestInClass, Excess
 from dlcli.protocols import Bound
 

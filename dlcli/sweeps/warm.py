@@ -3,6 +3,7 @@
 from dlcli.imports import lasting
 
 with lasting():  # the collector of a fork would else write into every page that it shares
+    import scipy.special  # noqa: F401  intervals of few examples
     from PIL import Image
 
     from dlcli import (

@@ -8,7 +8,8 @@ import pytest
 from scipy.optimize import minimize
 
 from dlcli.decomposition.cautions import Circumstances
-from dlcli.decomposition.decompose import THIS_RUN, Interval, decompose
+from dlcli.decomposition.decompose import THIS_RUN, decompose
+from dlcli.decomposition.intervals import Interval
 from dlcli.protocols import Bound
 
 GENERATOR = np.random.default_rng(0)

@@ -8,11 +8,14 @@ import pytest
 from scipy.stats import binomtest, bootstrap, t, ttest_1samp
 
 from dlcli.decomposition.intervals import (
+    GREATEST_BOOTSTRAP,
+    NEARLY_NORMAL,
     Sampling,
     blocks,
     expanded,
     kurtosis,
     mean_interval,
+    quantile,
     sampled,
     top_share,
     whole,
@@ -94,11 +97,28 @@ def test_blocks_are_few_and_hold_every_row(n, count):
     assert np.mean(found) == pytest.approx((n - 1) / 2, rel=0.1)
 
 
-def test_an_interval_in_place_of_the_bootstrap_is_that_of_student():
-    rows = np.random.default_rng(0).normal(size=25)
-    found, method = mean_interval(rows, Sampling(bootstrap=False))
+@pytest.mark.parametrize(
+    ("n", "apart", "name"),
+    [
+        (25, 1e-12, "Student's t in place of the longer bootstrap"),
+        (NEARLY_NORMAL, 1e-12, "Student's t in place of the longer bootstrap"),
+        (NEARLY_NORMAL + 1, 1e-3, "normal in place of the longer bootstrap"),
+        (GREATEST_BOOTSTRAP + 1, 1e-3, "normal"),
+    ],
+)
+def test_an_interval_without_the_bootstrap_is_that_of_student_to_a_thousandth_of_its_width(n, apart, name):
+    rows = np.random.default_rng(0).normal(size=n)
+    (low, high), method = mean_interval(rows, Sampling(bootstrap=False))
     reference = ttest_1samp(rows, 0).confidence_interval(0.95)
-    assert found == pytest.approx(tuple(reference)) and method.startswith("Student's t in place of")
+    assert method == name
+    assert low + high == pytest.approx(sum(reference), rel=1e-9)
+    assert high - low == pytest.approx(reference.high - reference.low, rel=apart)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+def test_the_normal_quantile_stands_for_student_where_it_differs_by_less_than_a_thousandth(level):
+    assert quantile(NEARLY_NORMAL, level) == pytest.approx(t.ppf(0.5 + level / 2, NEARLY_NORMAL), rel=1e-3)
+    assert quantile(NEARLY_NORMAL - 1, level) == pytest.approx(t.ppf(0.5 + level / 2, NEARLY_NORMAL - 1), rel=1e-12)
 
 
 def test_equal_losses_have_no_width():

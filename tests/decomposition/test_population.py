@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dlcli.decomposition.decompose import Interval
-from dlcli.decomposition.intervals import wilson
+from dlcli.decomposition.intervals import Interval, wilson
 from dlcli.decomposition.known_risks import linear_risk
 from dlcli.decomposition.population import best_in_class, excess, known, optimism, parametric_gap
 from dlcli.decomposition.softmax_regression import softmax_regression
