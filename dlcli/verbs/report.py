@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from dlcli.errors import UsageError
 from dlcli.report.summary import absent, read_object, read_run, read_summary
 
 FORMATS = ("table", "md", "csv", "json", "html")
+NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", re.ASCII)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -92,10 +94,15 @@ def refuse_unknown(keys: Sequence[str], runs: Sequence[dict[str, Any]]) -> None:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folder itself if it is a run, else all runs below it, in the order of their names."""
+    """The folder itself if it is a run, else all runs below it, in the order of their names: seed=2 before seed=10."""
     if (folder / "config.yaml").is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.rglob("config.yaml")) if folder.is_dir() else []
+    found = [path.parent for path in folder.rglob("config.yaml")] if folder.is_dir() else []
     if not found:
         raise UsageError(*absent(folder))
-    return found
+    return sorted(found, key=with_numbers)
+
+
+def with_numbers(path: Path) -> list[str | float]:
+    """Its words and its numbers in turn."""
+    return [float(part) if odd % 2 else part for odd, part in enumerate(NUMBER.split(str(path)))]

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from dlcli.verbs.report import runs_in
+
 SWEEP = ("dataset=iris", "model.width=4", "model.depth=1", "training.epochs=2", "optimizer=adam,sgd", "seed=0,1")
 
 
@@ -35,3 +37,11 @@ def test_a_sweep_ends_in_its_study(dlcli, swept):
     assert "means over optimizer" in by.out
     wrong = dlcli("report", "sweep", "--by", "optimiser")
     assert wrong.code == 2 and "did you mean 'optimizer'?" in wrong.err
+
+
+def test_runs_stand_in_the_order_of_the_numbers_in_their_names(tmp_path):
+    names = ["seed=9,lr=1e-05", "seed=9,lr=0.003", "seed=9,lr=0.01", "seed=10,lr=0.01", "seed=10,model=cnn"]
+    for name in reversed(names):
+        (tmp_path / "day-2" / name).mkdir(parents=True)
+        (tmp_path / "day-2" / name / "config.yaml").touch()
+    assert [run.name for run in runs_in(tmp_path)] == names
