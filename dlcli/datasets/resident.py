@@ -93,10 +93,13 @@ def read_through(split: Any) -> Reading:
 def fit(inputs: np.ndarray, standardize: str) -> Statistics:
     """Mean and deviation of training inputs (n, *shape): `all` numbers together, or each `feature` (channel) alone.
 
-    In two passes and float64. Where all numbers are alike the scale is 1, so that they become 0.
+    In float64: pixels are counted, in one pass, and numbers summed in two. Where all are alike the scale is 1, so that
+    they become 0.
     """
     if standardize == "none":
         return Statistics(np.zeros(1), np.ones(1))
+    if inputs.dtype == np.uint8:
+        return _of_pixels(_counts(inputs, 1 if standardize == "all" else inputs.shape[1]))
     axes = tuple(axis for axis in range(inputs.ndim) if standardize == "all" or axis != 1)
     count = inputs.size if standardize == "all" else inputs.size // inputs.shape[1]
     first = [(chunk.sum(axes), chunk.min(axes), chunk.max(axes)) for chunk in _chunks(inputs)]
@@ -105,8 +108,25 @@ def fit(inputs: np.ndarray, standardize: str) -> Statistics:
     centre = _per_channel(mean, inputs.ndim)
     deviation = np.sqrt(np.atleast_1d(sum(((chunk - centre) ** 2).sum(axes) for chunk in _chunks(inputs)) / count))
     constant = np.atleast_1d(np.min(least, 0) == np.max(greatest, 0))
-    unit = _unit(inputs)
-    return Statistics(mean / unit, np.where(constant, 1.0, deviation / unit))
+    return Statistics(mean, np.where(constant, 1.0, deviation))
+
+
+def _counts(inputs: np.ndarray, channels: int) -> np.ndarray:
+    """How often each level of a pixel occurs, (channels, 256); one channel: of all together."""
+    found = np.zeros((channels, 256), np.int64)
+    for piece in _pieces(inputs):
+        numbers = np.asarray(piece)
+        for own, count in zip(numbers.swapaxes(0, 1) if channels > 1 else [numbers], found, strict=True):
+            count += np.bincount(own.ravel(), minlength=256)
+    return found
+
+
+def _of_pixels(counts: np.ndarray) -> Statistics:
+    levels, total = np.arange(256.0), counts.sum(1)
+    mean = counts @ levels / total
+    deviation = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / total)
+    constant = counts.max(1) == total
+    return Statistics(mean / PIXEL, np.where(constant, 1.0, deviation / PIXEL))
 
 
 def fit_targets(targets: np.ndarray) -> Statistics:
@@ -167,11 +187,12 @@ def _per_channel(values: np.ndarray, dims: int) -> np.ndarray:
     return values.reshape(1, -1, *(1 for _ in range(dims - 2)))
 
 
-def _unit(inputs: np.ndarray) -> float:
-    return PIXEL if inputs.dtype == np.uint8 else 1.0
-
-
 def _chunks(inputs: np.ndarray) -> Iterator[np.ndarray]:
+    for piece in _pieces(inputs):
+        yield np.asarray(piece, np.float64)
+
+
+def _pieces(inputs: np.ndarray) -> Iterator[np.ndarray]:
     rows = max(1, CHUNK // prod(inputs.shape[1:]))
     for start in range(0, len(inputs), rows):
-        yield np.asarray(inputs[start : start + rows], np.float64)
+        yield inputs[start : start + rows]
