@@ -1,8 +1,6 @@
 """`python -m dlcli`, which is also what `torchrun` needs: torchrun --nproc-per-node 2 -m dlcli train ..."""
 
-import sys
-
-from dlcli.cli import main
+from dlcli.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
 import traceback
@@ -13,6 +14,7 @@ from typing import NoReturn
 
 from dlcli import __version__, verbs
 from dlcli.errors import DlcliError, StorageError, UsageError
+from dlcli.training.durable import FULL
 from dlcli.verbs import SECTIONS, VERBS
 
 INTERNAL = 1
@@ -27,11 +29,34 @@ examples:
 `dlcli VERB --help` explains a verb. A folder ./conf comes before the packaged configuration."""
 
 
+def program() -> NoReturn:
+    """`main` as a process of its own."""
+    codes: list[int] = []
+    atexit.register(vanish, codes)  # the first to be registered is the last to be called
+    codes.append(main())
+    sys.exit(codes[0])
+
+
+def vanish(codes: Sequence[int]) -> None:
+    """End at once, without taking apart what is in memory: the modules of torch alone would last a sixth of a second.
+
+    codes: of the program, once it has one.
+    """
+    with suppress(OSError, ValueError):  # where the output cannot be written the interpreter says so, and ends in 120
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+        for code in codes:
+            os._exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code (see dlcli/errors.py)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return dispatch(arguments)
+        code = dispatch(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except DlcliError as error:
         if os.environ.get("DLCLI_DEBUG"):
             traceback.print_exc()
@@ -40,10 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         tell("stopped at once", "the last checkpoint is intact; continue with: dlcli resume RUN_DIR")
         return 130
-    except BrokenPipeError:
-        leave_closed_pipe()
+    except BrokenPipeError:  # who reads our output has gone
+        leave_output()
         return 0
-    except Exception as error:  # a bug of ours
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:  # files of ours have names
+            leave_output()
+            tell(f"cannot write the output: {error.strerror}", "free some space, or send it elsewhere")
+            return StorageError.exit_code
         if os.environ.get("DLCLI_DEBUG"):
             traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -129,11 +158,11 @@ def shorten(line: str) -> str:
     return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 3]}..."
 
 
-def leave_closed_pipe() -> None:
-    """The reader of our output has gone; what is still buffered must not fail again at exit."""
+def leave_output() -> None:
+    """Nobody takes it: what is still buffered must not fail again at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

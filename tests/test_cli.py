@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -144,8 +145,31 @@ def test_a_plugin_adds_a_model_from_any_folder(dlcli, tmp_path):
     assert answer.code == 0, answer.err
 
 
-def test_the_end_of_a_process_looks_for_no_cycles(tmp_path):
-    shown = "atexit.register(lambda: print(gc.get_freeze_count() > 10_000))"  # the last to be called
-    code = f"import atexit, gc; from dlcli.cli import main; {shown}; main(['config'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    assert done.stdout.splitlines()[-1] == "True"
+@pytest.mark.parametrize(("words", "code"), [(["list"], 0), (["list", "modles"], 2), (["--help"], 0)])
+def test_a_process_ends_with_all_that_was_to_be_done_and_takes_nothing_apart(tmp_path, words, code):
+    program = (
+        "import atexit, sys\n"
+        "class Kept:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "sys.modules['kept'] = Kept()\n"
+        "from dlcli import cli\n"
+        "dispatch = cli.dispatch\n"
+        "def registering(words):\n"
+        "    atexit.register(print, 'put away')\n"
+        "    return dispatch(words)\n"
+        "cli.dispatch = registering\n"
+        "cli.program()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == code and done.stdout.endswith("put away\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["--version"], ["list"], ["config"]], ids=" ".join)
+def test_output_that_has_no_room_is_an_error(tmp_path, words):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "dlcli", *words], stdout=full, stderr=-1, text=True, cwd=tmp_path)
+    assert done.returncode == 6
+    assert done.stderr == (
+        "error: cannot write the output: No space left on device\nhint: free some space, or send it elsewhere\n"
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import importlib
 from types import ModuleType
 
@@ -45,5 +43,4 @@ MODULES = {"eval": "evaluate", "list": "listing", "lr-find": "lr_find"}  # where
 
 
 def module(verb: str) -> ModuleType:
-    atexit.register(gc.freeze)  # the end would else search all that torch has made for cycles: 0.4 s
     return importlib.import_module(f"dlcli.verbs.{MODULES.get(verb, verb)}")
