@@ -141,7 +141,8 @@ def matrix_rate(threads: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tasks", nargs="+", default=list(STEPS), choices=list(STEPS))
-    parser.add_argument("--peers", nargs="+", default=[name for name in FIELD if name != "dlcli bf16"], choices=FIELD)
+    usual = [name for name in FIELD if name != "dlcli bf16"]
+    parser.add_argument("--peers", nargs="+", default=usual, choices=FIELD, metavar="NAME", help=", ".join(FIELD))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data", type=Path, default=os.environ.get("DLCLI_DATA"))

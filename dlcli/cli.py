@@ -45,8 +45,8 @@ def vanish(codes: Sequence[int]) -> None:
     with suppress(OSError, ValueError):  # where the output cannot be written the interpreter says so, and ends in 120
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-        for code in codes:
-            os._exit(code)
+        if codes:
+            os._exit(codes[0])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave_output()
         return 0
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:  # files of ours have names
+        # Where a file has no room, `durable.storage` has said so; what comes here nameless is a stream.
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
             leave_output()
             tell(f"cannot write the output: {error.strerror}", "free some space, or send it elsewhere")
             return StorageError.exit_code

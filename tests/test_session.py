@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from dlcli.datasets.bundled import digits
-from dlcli.training import loop
+from dlcli.training import device, loop
 from dlcli.training.tracker import read_metrics
 
 QUICK = ("dataset=digits", "model.width=16", "training.epochs=2", "checkpoint.unit=steps", "checkpoint.every=10")
@@ -220,6 +220,14 @@ def test_the_first_step_waits_for_no_module_that_only_the_conclusion_needs(tmp_p
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert ended.stdout.splitlines()[-1] == "[]", ended.stderr
+
+
+@pytest.mark.parametrize(("precision", "told"), [("bf16", 1), ("fp32", 0)])
+def test_a_run_that_bf16_makes_slower_says_so_before_it_begins(dlcli, monkeypatch, precision, told):
+    monkeypatch.setattr(device, "times_of_bf16", lambda: 9.0)
+    answer = dlcli("train", *QUICK, "training.device=cpu", f"training.precision={precision}", "run_dir=run")
+    warning = "warning: on this CPU an affine layer in bf16 takes 9 times as long"
+    assert answer.code == 0 and answer.out.split("epoch 1 ")[0].count(warning) == told
 
 
 def test_a_run_with_many_test_examples_never_loads_the_special_functions_of_scipy(tmp_path):

@@ -16,6 +16,7 @@ from dlcli.errors import DataError
 from dlcli.protocols import Batch, Examples
 
 CHUNK = 1 << 20  # numbers that are held as float64 at a time
+LEVELS = 256  # of a pixel
 PIXEL = 255.0  # what uint8 inputs are divided by
 
 
@@ -112,17 +113,17 @@ def fit(inputs: np.ndarray, standardize: str) -> Statistics:
 
 
 def _counts(inputs: np.ndarray, channels: int) -> np.ndarray:
-    """How often each level of a pixel occurs, (channels, 256); one channel: of all together."""
-    found = np.zeros((channels, 256), np.int64)
+    """How often each level of a pixel occurs, (channels, LEVELS); one channel: of all together."""
+    found = np.zeros((channels, LEVELS), np.int64)
     for piece in _pieces(inputs):
         numbers = np.asarray(piece)
         for own, count in zip(numbers.swapaxes(0, 1) if channels > 1 else [numbers], found, strict=True):
-            count += np.bincount(own.ravel(), minlength=256)
+            count += np.bincount(own.ravel(), minlength=LEVELS)
     return found
 
 
 def _of_pixels(counts: np.ndarray) -> Statistics:
-    levels, total = np.arange(256.0), counts.sum(1)
+    levels, total = np.arange(float(LEVELS)), counts.sum(1)
     mean = counts @ levels / total
     deviation = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / total)
     constant = counts.max(1) == total

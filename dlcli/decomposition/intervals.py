@@ -16,7 +16,7 @@ import scipy  # `special` takes a fifth of a second to load, and does where it i
 
 LEVEL = 0.95
 RESAMPLES = 5000
-NEARLY_NORMAL = 2000  # degrees of freedom
+NEARLY_NORMAL = 2000  # degrees of freedom from which Student's t is the normal distribution to a thousandth
 GREATEST_BOOTSTRAP = 10_000  # units; above it the normal interval is as good and 1000 times cheaper
 RESAMPLING_BLOCK = 2_000_000  # numbers drawn at once, 16 MB
 TAIL = 0.01  # share of the examples whose weight in the mean is reported
@@ -95,15 +95,16 @@ def mean_interval(
         if math.isfinite(low) and math.isfinite(high):
             return (low, high), f"BCa bootstrap{of_what}"
     error = float(units.std(ddof=1)) / math.sqrt(len(units))
-    half = quantile(len(units) - 1, level) * error
-    name = "Student's t" if len(units) <= NEARLY_NORMAL else "normal"
+    degrees = len(units) - 1
+    half = quantile(degrees, level) * error
+    name = "Student's t" if degrees < NEARLY_NORMAL else "normal"
     if len(units) <= GREATEST_BOOTSTRAP and not sampling.bootstrap:
         name += " in place of the longer bootstrap"
     return (float(rows.mean()) - half, float(rows.mean()) + half), f"{name}{of_what}"
 
 
 def quantile(degrees: int, level: float) -> float:
-    """Of Student's t, two-sided; of the normal distribution where they differ by less than a thousandth."""
+    """Of Student's t, two-sided; of the normal distribution where that is nearly the same, which needs no scipy."""
     if degrees < NEARLY_NORMAL:
         return float(scipy.special.stdtrit(degrees, 0.5 + level / 2))
     return NormalDist().inv_cdf(0.5 + level / 2)

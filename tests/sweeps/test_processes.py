@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -31,6 +33,19 @@ def faulty(dlcli, tmp_path):
     (tmp_path / "conf" / "initialization").mkdir(parents=True)
     (tmp_path / "conf" / "initialization" / "faulty.yaml").write_text("name: faulty\ndeed: none\n")
     return ("--plugin", "faulty", "initialization=faulty", "initialization.deed=none,raise,kill,exhaust")
+
+
+def test_the_server_of_the_forks_is_ready_for_a_whole_job_and_takes_nothing_apart_at_its_end():
+    program = (
+        "import sys\n"
+        "class Kept:\n"
+        "    def __del__(self): print('taken apart', flush=True)\n"
+        "sys.modules['kept'] = Kept()\n"
+        "import dlcli.sweeps.warm\n"
+        "print(sorted({'torch', 'scipy.special', 'dlcli.conclusion.conclude'} & set(sys.modules)), flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "['dlcli.conclusion.conclude', 'scipy.special', 'torch']\n"
 
 
 def weights(run_dir):
