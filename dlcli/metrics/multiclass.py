@@ -14,6 +14,8 @@ from torch.nn import functional
 from dlcli.metrics.mean import MeanRisk, widen
 from dlcli.protocols import Batch
 
+WIDE = 16  # float32 numbers of the widest vector register of a CPU
+
 
 def soft_targets(scores: Tensor, batch: Batch, smoothing: float) -> Tensor:
     """(batch, classes): 1 for the class of the example and 0 elsewhere, mixed with the uniform distribution."""
@@ -22,9 +24,22 @@ def soft_targets(scores: Tensor, batch: Batch, smoothing: float) -> Tensor:
     return one_hot * (1 - smoothing) + smoothing / classes
 
 
+def log_softmax(scores: Tensor) -> Tensor:
+    """Logarithms of the probabilities that `softmax` gives.
+
+    On a CPU the framework takes a row that is shorter than a vector register number by number; laid out class by class,
+    as many examples as fill one go together, 2 to 8 times as fast.
+    """
+    if scores.device.type == "cpu" and scores.shape[-1] < WIDE:
+        return scores.mT.contiguous().log_softmax(-2).mT
+    return scores.log_softmax(-1)
+
+
 def cross_entropy(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
     """-log softmax(scores)[target], nats."""
-    return functional.cross_entropy(widen(prediction), batch.targets, reduction="none", label_smoothing=smoothing)
+    logarithms = log_softmax(widen(prediction))
+    losses = -logarithms.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
+    return (1 - smoothing) * losses - smoothing * logarithms.mean(-1) if smoothing else losses
 
 
 def mean_cross_entropy(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
@@ -34,7 +49,7 @@ def mean_cross_entropy(prediction: Tensor, batch: Batch, smoothing: float = 0.0)
 
 def cross_entropy_slope(prediction: Tensor, batch: Batch, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     """The slope is what softmax gives too much: (softmax(scores) - target) / batch."""
-    logarithms, targets = prediction.log_softmax(-1), batch.targets.unsqueeze(-1)
+    logarithms, targets = log_softmax(prediction), batch.targets.unsqueeze(-1)
     examples, classes = prediction.shape[-2:]
     # No `scatter`, which has no deterministic form on every device.
     chosen = (torch.arange(classes, device=targets.device) == targets).to(prediction.dtype)
