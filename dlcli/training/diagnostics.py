@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.protocols import Batch
+from dlcli.training.evaluate import evaluating
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.run import Learner, Run
 from dlcli.training.step import take_step
@@ -26,18 +27,16 @@ def diagnose(run: Run) -> dict[str, float]:
     """By tag: update ratios, sharpness and gradient noise scale of each phase, dead units, rank of the features."""
     batch = run.data.train.batch(slice(min(EXAMPLES, len(run.data.train))))
     found = update_ratios(run)
-    was_training = run.model.training
-    run.model.eval()  # one fixed function: no dropout, no statistics of a batch
-    for learner in run.learners:
-        found[f"diagnostics/{learner.phase.name}/sharpness"] = sharpness(run, learner, batch)
-        found[f"diagnostics/{learner.phase.name}/gradient_noise_scale"] = gradient_noise_scale(run, learner, batch)
-    with torch.inference_mode():
-        noise = FixedNoise(0, len(batch.inputs), run.device)
-        found |= dead_units(run.model, lambda: run.task.predict(run.model, batch, noise))
-        if (head := run.task.head(run.model)) is not None:
-            features = run.model.body(batch.inputs).reshape(-1, head.in_features)
-            found["diagnostics/effective_rank"] = effective_rank(features)
-    run.model.train(was_training)
+    with evaluating(run.model):
+        for learner in run.learners:
+            found[f"diagnostics/{learner.phase.name}/sharpness"] = sharpness(run, learner, batch)
+            found[f"diagnostics/{learner.phase.name}/gradient_noise_scale"] = gradient_noise_scale(run, learner, batch)
+        with torch.inference_mode():
+            noise = FixedNoise(0, len(batch.inputs), run.device)
+            found |= dead_units(run.model, lambda: run.task.predict(run.model, batch, noise))
+            if (head := run.task.head(run.model)) is not None:
+                features = run.model.body(batch.inputs).reshape(-1, head.in_features)
+                found["diagnostics/effective_rank"] = effective_rank(features)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 
 import numpy as np
@@ -26,6 +27,19 @@ def never() -> bool:
     return False
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """One fixed function for a while: no dropout, no statistics of a batch."""
+    was_training = model.training
+    if was_training:  # to tell each module takes as long as a small forward pass
+        model.eval()
+    try:
+        yield
+    finally:
+        if was_training:
+            model.train()
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -46,22 +60,20 @@ def evaluate(
     ranks: share the chunks out; each of them has every row in the end, to the bit what one process finds.
     """
     chunk = chunk or chunk_of(task.spec, split.device)
-    was_training = model.training
-    model.eval()
     rows: dict[str, list[Tensor]] = {name: [] for name in task.metrics}
     size = count(task, split)
     ours = ranks.mine(list(chunks(split, size, chunk)))
-    for piece, (start, examples) in enumerate(ours, 1):
-        if stopped():
-            raise Cut
-        batch = split.batch(examples, (later for _, later in ours[piece:]))
-        noise = FixedNoise(start, len(batch.inputs), batch.inputs.device, draw)
-        prediction = task.predict(model, batch, noise)
-        if collect is not None:
-            collect(prediction)
-        for name, metric in task.metrics.items():
-            rows[name].append(metric.rows(prediction, batch).double().cpu())
-    model.train(was_training)
+    with evaluating(model):
+        for piece, (start, examples) in enumerate(ours, 1):
+            if stopped():
+                raise Cut
+            batch = split.batch(examples, (later for _, later in ours[piece:]))
+            noise = FixedNoise(start, len(batch.inputs), batch.inputs.device, draw)
+            prediction = task.predict(model, batch, noise)
+            if collect is not None:
+                collect(prediction)
+            for name, metric in task.metrics.items():
+                rows[name].append(metric.rows(prediction, batch).double().cpu())
     starts = [start for start, _ in ours]
     return {name: ranks.whole(starts, parts, size).numpy() for name, parts in rows.items()}
 
@@ -81,15 +93,13 @@ def evaluate_real(task: Task, train: Split, test: Split) -> dict[str, np.ndarray
 @torch.inference_mode()
 def evaluate_afterwards(model: nn.Module, task: Task, test: Split) -> dict[str, np.ndarray]:
     """Per-example rows of what the task evaluates once, at the end."""
-    was_training = model.training
-    model.eval()
     rows: dict[str, list[Tensor]] = {}
-    for start, examples in chunks(test, count(task, test), chunk_of(task.spec, test.device)):
-        batch = test.batch(examples)
-        noise = FixedNoise(start, len(batch.inputs), batch.inputs.device)
-        for name, part in task.afterwards(model, batch, noise).items():
-            rows.setdefault(name, []).append(part)
-    model.train(was_training)
+    with evaluating(model):
+        for start, examples in chunks(test, count(task, test), chunk_of(task.spec, test.device)):
+            batch = test.batch(examples)
+            noise = FixedNoise(start, len(batch.inputs), batch.inputs.device)
+            for name, part in task.afterwards(model, batch, noise).items():
+                rows.setdefault(name, []).append(part)
     return {name: torch.cat(parts).double().cpu().numpy() for name, parts in rows.items()}
 
 
@@ -129,8 +139,5 @@ def reduce(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, float]:
 @torch.inference_mode()
 def pictures(model: nn.Module, task: Task, split: Split) -> Mapping[str, np.ndarray]:
     """What the task shows of the present weights, (height, width, 3) uint8 by name; the same noise each time."""
-    was_training = model.training
-    model.eval()
-    found = task.pictures(model, split, FixedNoise(0, SHOWN, next(model.parameters()).device))
-    model.train(was_training)
-    return found
+    with evaluating(model):
+        return task.pictures(model, split, FixedNoise(0, SHOWN, next(model.parameters()).device))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dlcli.protocols import Batch
 from dlcli.training.diagnostics import EXAMPLES
+from dlcli.training.evaluate import evaluating
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.run import Learner, Run
 
@@ -47,18 +48,16 @@ def cut(run: Run, learner: Learner, batch: Batch, shape: str) -> Slice:
     weights, steps = learner.parameters.weights, np.linspace(-1, 1, POINTS[shape])
     generator = torch.Generator().manual_seed(0)
     directions = [direction(learner, generator) for _ in range(2 if shape == "plane" else 1)]
-    before, was_training, losses = weights.clone(), run.model.training, []
+    before, losses = weights.clone(), []
     noise = FixedNoise(0, len(batch.inputs), run.device)
-    run.model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(run.model), torch.no_grad():
             for multiples in product(steps.tolist(), repeat=len(directions)):
                 moves = (multiple * each for multiple, each in zip(multiples, directions, strict=True))
                 weights.copy_(sum(moves, before))
                 losses.append(learner.phase.loss(run.model, batch, noise).item())
     finally:
         weights.copy_(before)
-        run.model.train(was_training)
     return Slice(steps, np.array(losses).reshape([len(steps)] * len(directions)))
 
 

@@ -15,7 +15,7 @@ from dlcli.errors import Diverged, Interrupted
 from dlcli.protocols import Data
 from dlcli.training import checkpoint
 from dlcli.training.diagnostics import diagnose
-from dlcli.training.evaluate import Cut, evaluate, pictures, reduce
+from dlcli.training.evaluate import Cut, evaluate, evaluating, pictures, reduce
 from dlcli.training.ranks import ALONE
 from dlcli.training.run import Learner, Run
 from dlcli.training.saving import Flushed, Saver
@@ -187,7 +187,7 @@ def measure(run: Run, journal: Journal, console: Console, stop: Stop) -> bool:
     values = {}
     splits = selection_splits(run.data)
     run.ranks.follow(run.model.buffers())
-    with run.evaluated():
+    with run.evaluated(), evaluating(run.model):
         for name, split in splits.items():
             try:
                 # Where each rank holds a part of the weights, all of them see all examples.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.training.ensemble import can_stack
+from dlcli.training.evaluate import evaluating
 from dlcli.training.randomness import FreshNoise
 from dlcli.training.run import Run
 
@@ -59,12 +60,11 @@ def footprint(run: Run) -> Footprint:
 
     layers = [module for module in run.model.modules() if not list(module.children())]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    batch, was_training = run.data.train.batch(run.batches.indices(run.state.step)), run.model.training
+    batch = run.data.train.batch(run.batches.indices(run.state.step))
     try:
-        run.model.eval()  # nothing is counted into running statistics
-        run.learners[0].phase.loss(run.model, batch, FreshNoise(len(batch.inputs), run.device))
+        with evaluating(run.model):
+            run.learners[0].phase.loss(run.model, batch, FreshNoise(len(batch.inputs), run.device))
     finally:
-        run.model.train(was_training)
         for hook in hooks:
             hook.remove()
     kept = sum(tensor.nbytes for named in run.tensors().values() for tensor in named.values())

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from dlcli.training.evaluate import evaluating
 from dlcli.training.parameters import FlatParameters, part_of
 from dlcli.training.randomness import FixedNoise
 from dlcli.training.ranks import Ranks, together
@@ -241,10 +242,8 @@ def layers(model: nn.Module) -> Iterable[nn.Module]:
 @torch.no_grad()
 def first_forward(run: Run) -> None:
     """FSDP2 gets ready in its first forward pass, which must not be one in inference mode."""
-    training = run.model.training
-    run.model.eval()
-    run.task.predict(run.model, run.data.train.batch(slice(1)), FixedNoise(0, 1, run.device))
-    run.model.train(training)
+    with evaluating(run.model):
+        run.task.predict(run.model, run.data.train.batch(slice(1)), FixedNoise(0, 1, run.device))
 
 
 def become_whole(run: Run, shell: nn.Module) -> None:

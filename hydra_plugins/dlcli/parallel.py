@@ -28,7 +28,8 @@ class ParallelLauncher(Launcher):
         from dlcli.sweeps.dispatch import dispatch
 
         place = self.place(jobs)
-        for needed_at_the_end in ("dlcli.study", "dlcli.report.charts"):  # to import torch elsewhere takes longer
+        # To import torch elsewhere takes longer; the last brings the quantiles for few runs.
+        for needed_at_the_end in ("dlcli.study", "dlcli.report.charts", "scipy.special"):
             importlib.import_module(needed_at_the_end)
         return dispatch(jobs, place, self.sweep.root, total)
 
