@@ -10,8 +10,7 @@ from dlcli.imports import lasting
 with lasting():  # the collector of a fork would else write into every page that it shares
     from PIL import Image
 
-    # The first brings torch, the last the quantiles for few examples.
-    for module in ("dlcli.session", "dlcli.conclusion.conclude", "scipy.special"):
+    for module in ("dlcli.session", "dlcli.conclusion.conclude"):  # the first brings torch
         importlib.import_module(module)
     Image.preinit()
     for group in registry.FOLDERS:
