@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from dlcli.protocols import Batch, Slope
 from dlcli.training.parameters import FlatParameters, StackedParameters
 
+WORTH_ROUNDING = 2**21  # multiplications of a product: for fewer, a shorter type only takes longer to call
+
 
 class Activation(NamedTuple):
     """One whose slope can be told from what it gave."""
@@ -45,7 +47,7 @@ class Chain:
 
     def __init__(self, parameters: FlatParameters | StackedParameters, layers: Sequence[Layer]):
         self.parameters, self.layers = parameters, layers
-        self._lies: tuple[Tensor, torch.dtype] | None = None
+        self._found: tuple[Tensor, torch.dtype, int] | None = None
 
     def over(self, parameters: FlatParameters | StackedParameters) -> Chain:
         """That of another net of this form, or of several."""
@@ -54,49 +56,62 @@ class Chain:
     def gradients(self, loss: Slope, batch: Batch, products: torch.dtype) -> Tensor:
         """Loss of the batch, () or (runs,), whose gradients are left in `parameters.gradients`.
 
-        products: the type in which matrices are multiplied; another than that of the weights does what autocast does.
+        products: the type in which large matrices are multiplied; another than that of the weights does to these what
+        autocast does.
         """
-        self._find(products)
         weights = self.parameters.weights
-        *given, scores = self._forward(batch.inputs.flatten(weights.dim()).to(products))
+        inputs = batch.inputs.flatten(weights.dim())
+        self._find(products, inputs.shape[-2])
+        given, scores = self._forward(inputs)
         value, slope = loss(scores.to(weights.dtype), batch)
-        self._backward(slope.to(products), given)
-        if self._rounded is not None:
-            self.parameters.gradients.copy_(self._rounded[1])
+        self._backward(slope, given)
+        for own, rounded in self._rounded:
+            own[1].copy_(rounded[1])
         return value
 
-    def _find(self, products: torch.dtype) -> None:
-        """Where weights and gradients are, which may have moved; of another type than theirs, rounded for this step."""
-        parameters = self.parameters
-        whole = parameters.weights, parameters.gradients
-        if self._lies is None or self._lies[0] is not parameters.weights or self._lies[1] != products:
-            own = parameters.weights.dtype == products
-            self._rounded = None if own else [torch.empty_like(each, dtype=products) for each in whole]
-            self._places = list(parameters.places(*(self._rounded or whole)))
-            self._lies = parameters.weights, products
-        if self._rounded is not None:
-            self._rounded[0].copy_(parameters.weights)
+    def _find(self, products: torch.dtype, examples: int) -> None:
+        """Where weights and gradients are, which may have moved; those in another type than theirs, rounded for this
+        step.
+        """
+        parameters, found = self.parameters, self._found
+        if found is None or found[0] is not parameters.weights or found[1:] != (products, examples):
+            self._places = list(parameters.places(parameters.weights, parameters.gradients))
+            self._rounded = []
+            for layer in self.layers if parameters.weights.dtype != products else ():
+                rows, columns = self._places[layer.weight][0].shape[-2:]  # of one run, so that a stack does as it does
+                for position in (layer.weight, layer.bias) if examples * rows * columns >= WORTH_ROUNDING else ():
+                    if position is not None:
+                        own = self._places[position]
+                        self._places[position] = tuple(torch.empty_like(each, dtype=products) for each in own)
+                        self._rounded.append((own, self._places[position]))
+            self._found = parameters.weights, products, examples
+        for own, rounded in self._rounded:
+            rounded[0].copy_(own[0])
 
-    def _forward(self, values: Tensor) -> list[Tensor]:
+    def _forward(self, values: Tensor) -> tuple[list[Tensor], Tensor]:
         """What each layer is given, and the scores."""
         multiply, add = (torch.mm, torch.addmm) if values.dim() == 2 else (torch.bmm, torch.baddbmm)
-        given = [values]
+        given = []
         for layer in self.layers:
             weight = self._places[layer.weight][0].mT
+            if self._rounded:  # to be told that there is nothing to do takes as long as a small activation
+                values = values.to(weight.dtype)
+            given.append(values)
             if layer.bias is None:
                 values = multiply(values, weight)
             else:
                 values = add(self._places[layer.bias][0].unsqueeze(-2), values, weight)
             if layer.activation is not None:
                 values = layer.activation.apply(values)
-            given.append(values)
-        return given
+        return given, values
 
     def _backward(self, slope: Tensor, given: list[Tensor]) -> None:
         """slope: of the loss, at the scores."""
         multiply = torch.mm if slope.dim() == 2 else torch.bmm
         for layer, values, below in zip(self.layers[::-1], given[::-1], (*self.layers[-2::-1], None), strict=True):
             weight, gradient = self._places[layer.weight]
+            if self._rounded:
+                slope = slope.to(weight.dtype)
             multiply(slope.mT, values, out=gradient)
             if layer.bias is not None:
                 torch.sum(slope, -2, out=self._places[layer.bias][1])

@@ -7,6 +7,7 @@ from torch import nn
 from dlcli import config as configs
 from dlcli.build import build
 from dlcli.models.predictor import dense_sequence
+from dlcli.training import backpropagation
 from dlcli.training.backpropagation import chain
 from dlcli.training.ensemble import Stack
 from dlcli.training.loop import gather
@@ -69,13 +70,27 @@ def test_the_gradients_are_those_of_autograd(words):
             gather(each, take_step(each))
 
 
+@pytest.mark.parametrize("worth", [1, 16 * 9 * 9 + 1])  # all products are rounded, or those of wide layers
 @pytest.mark.parametrize("words", CHAINS.values(), ids=CHAINS)
-def test_in_half_precision_they_are_as_near_to_those_of_autograd_as_these_are_to_the_truth(words):
-    rounded = run_of(*words, "training.precision=bf16")
+def test_in_half_precision_they_are_as_near_to_those_of_autograd_as_these_are_to_the_truth(monkeypatch, words, worth):
+    monkeypatch.setattr(backpropagation, "WORTH_ROUNDING", worth)
+    run, rounded = run_of(*words), run_of(*words, "training.precision=bf16")
     truth, theirs = (gradient(without_chain(run_of(*words, *more)))[2] for more in ((), ("training.precision=bf16",)))
-    ours = gradient(rounded)[2]
+    ours, most = gradient(rounded)[2], max(weight.numel() for weight in run.model.parameters())
     assert ours.dtype == torch.float32
-    assert 0 < (ours - truth).norm() < max(1.5 * (theirs - truth).norm(), 0.004 * truth.norm())
+    assert (ours - truth).norm() < max(1.5 * (theirs - truth).norm(), 0.004 * truth.norm())
+    assert torch.equal(ours, gradient(run)[2]) == (16 * most < worth)
+
+
+def test_in_half_precision_a_stack_rounds_what_a_run_does(monkeypatch):
+    """Each product of the three is too small to be rounded, and one of all three would not be."""
+    monkeypatch.setattr(backpropagation, "WORTH_ROUNDING", 16 * 9 * 40 + 1)
+    words = (*CHAINS["rectifiers"], "training.precision=bf16")
+    runs, alone = ([run_of(*words, f"seed={seed}") for seed in range(3)] for _ in range(2))
+    stack = Stack(runs)
+    stack.gradients(next(stack.batches(1)), stack.seeds())
+    for row, run in enumerate(alone):
+        torch.testing.assert_close(stack.parameters.gradients[row], gradient(run)[2], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("words", CHAINS.values(), ids=CHAINS)
