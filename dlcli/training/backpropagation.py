@@ -77,16 +77,19 @@ class Chain:
         if found is None or found[0] is not parameters.weights or found[1:] != (products, examples):
             self._places = list(parameters.places(parameters.weights, parameters.gradients))
             self._rounded = []
-            for layer in self.layers if parameters.weights.dtype != products else ():
-                rows, columns = self._places[layer.weight][0].shape[-2:]  # of one run, so that a stack does as it does
-                for position in (layer.weight, layer.bias) if examples * rows * columns >= WORTH_ROUNDING else ():
-                    if position is not None:
-                        own = self._places[position]
-                        self._places[position] = tuple(torch.empty_like(each, dtype=products) for each in own)
-                        self._rounded.append((own, self._places[position]))
+            for position in self._worth_rounding(examples) if products != parameters.weights.dtype else ():
+                own = self._places[position]
+                self._places[position] = tuple(torch.empty_like(each, dtype=products) for each in own)
+                self._rounded.append((own, self._places[position]))
             self._found = parameters.weights, products, examples
         for own, rounded in self._rounded:
             rounded[0].copy_(own[0])
+
+    def _worth_rounding(self, examples: int) -> list[int]:
+        """The parameters of layers with large products; of one run, so that a stack does as each of its runs does."""
+        sizes = [self._places[layer.weight][0].shape[-2:].numel() for layer in self.layers]
+        large = [layer for layer, size in zip(self.layers, sizes, strict=True) if examples * size >= WORTH_ROUNDING]
+        return [position for layer in large for position in (layer.weight, layer.bias) if position is not None]
 
     def _forward(self, values: Tensor) -> tuple[list[Tensor], Tensor]:
         """What each layer is given, and the scores."""
