@@ -99,7 +99,9 @@ class Layer(nn.Module):
         self.recurrence, self.after, self.dropout = recurrence, after, nn.Dropout(dropout)
 
     def forward(self, steps: Tensor) -> Tensor:
-        return self.dropout(self.after(self.recurrence(steps)[0]))
+        outputs = self.after(self.recurrence(steps)[0])
+        # The order in which masks are drawn is that of memory, and kernels differ in how they lay their outputs.
+        return self.dropout(outputs.contiguous()) if self.dropout.p else outputs
 
 
 def recurrent(

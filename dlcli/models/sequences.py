@@ -57,6 +57,8 @@ class EachPosition(nn.Module):
         self.inner = normalization.after(width, 0)
 
     def forward(self, features: Tensor) -> Tensor:
+        if isinstance(self.inner, nn.Identity):  # to flatten what a recurrence gives is to copy it
+            return features
         return self.inner(features.flatten(0, 1)).view(features.shape)
 
 
@@ -76,7 +78,7 @@ class ReadOut(nn.Module):
         if self.readout == "all":
             return features.flatten(1)
         if not self.bidirectional:
-            return features[:, -1]
+            return features.transpose(0, 1)[-1]  # a recurrence takes its gradient in this order, and else copies it
         half = features.shape[2] // 2
         return torch.cat([features[:, -1, :half], features[:, 0, half:]], dim=1)
 

@@ -1,6 +1,7 @@
 import torch
 
-from dlcli.models.sequences import ReadOut, Steps
+from dlcli import registry
+from dlcli.models.sequences import EachPosition, ReadOut, Steps
 
 IMAGES = torch.arange(2 * 3 * 4 * 5).float().view(2, 3, 4, 5)  # (batch, channels, height, width)
 
@@ -30,3 +31,11 @@ def test_the_last_step_of_two_directions_is_what_each_saw_last():
     features = torch.randn(2, 5, 6)
     assert torch.equal(ReadOut("last", True)(features), torch.cat([features[:, 4, :3], features[:, 0, 3:]], 1))
     assert torch.equal(ReadOut("last")(features), features[:, 4])
+
+
+def test_what_a_recurrence_lays_step_by_step_is_read_without_a_copy():
+    outputs = torch.randn(5, 2, 6, requires_grad=True)  # (length, batch, width), as its kernel leaves them
+    features = outputs.transpose(0, 1)
+    assert EachPosition(registry.build("normalization", {"name": "none"}), 6)(features) is features
+    (gradient,) = torch.autograd.grad(ReadOut("last")(features).sum(), outputs)
+    assert gradient.is_contiguous() and gradient.sum() == 12
