@@ -28,7 +28,12 @@ def test_it_agrees_with_the_network_of_the_lecture_on_the_same_weights(build_mod
     for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         theirs.data.copy_(ours.data)
     inputs = torch.randn(4, channels, side, side)
-    assert torch.equal(model(inputs), reference(inputs))
+    scores, expected = model(inputs), reference(inputs)
+    assert torch.equal(scores, expected)
+    for each in (scores, expected):
+        each.square().sum().backward()
+    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
 
 
 def test_fashion_mnist_has_106154_parameters(build_model, count):
