@@ -15,7 +15,7 @@ from dlcli.training.randomness import FixedNoise
 from dlcli.training.ranks import ALONE, Ranks
 
 PREDICTIONS = 1000  # of a forward pass: large enough to be fast
-NUMBERS_ON_CPU, NUMBERS = 2**20, 2**24  # of its inputs: few enough for the caches of a core, and for any memory
+NUMBERS_ON_CPU, NUMBERS = 400_000, 2**24  # of its inputs: few enough for the caches of a core, and for any memory
 SHOWN = 64  # examples of a picture
 
 
