@@ -12,7 +12,7 @@ from dlcli.conclusion.evaluation import evaluate_splits
 from dlcli.datasets.resident import Resident
 from dlcli.protocols import DataSpec
 from dlcli.tasks.classification import multiclass
-from dlcli.training.evaluate import chunk_of, evaluate, evaluate_real
+from dlcli.training.evaluate import Cut, chunk_of, evaluate, evaluate_real
 from dlcli.training.loop import fit
 from dlcli.training.signals import Stop
 from dlcli.training.step import take_step
@@ -37,6 +37,14 @@ def split():
 
 
 TASK = multiclass(SPEC, loss="cross_entropy", label_smoothing=0.0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_is_given_back_as_it_came_by_an_evaluation_that_is_cut_short_too(model, split, training):
+    model.train(training)
+    with pytest.raises(Cut):
+        evaluate(model, TASK, split, chunk=10, stopped=iter([False, True]).__next__)
+    assert {part.training for part in model.modules()} == {training}
 
 
 def test_the_risk_does_not_depend_on_the_evaluation_batch_size(model, split):
