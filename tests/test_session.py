@@ -233,7 +233,7 @@ def test_a_run_that_bf16_makes_slower_says_so_before_it_begins(dlcli, monkeypatc
 def test_a_run_with_many_test_examples_never_loads_the_special_functions_of_scipy(tmp_path):
     """A fifth of a second, for the quantiles of Student's t at few examples."""
     generator = np.random.default_rng(0)
-    np.savez(tmp_path / "many.npz", inputs=generator.normal(size=(2000, 3)), targets=generator.integers(0, 2, 2000))
+    np.savez(tmp_path / "many.npz", inputs=generator.normal(size=(5000, 3)), targets=generator.integers(0, 2, 5000))
     program = (
         "import sys\n"
         "from dlcli.cli import main\n"

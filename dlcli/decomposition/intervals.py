@@ -16,7 +16,7 @@ import scipy  # `special` takes a fifth of a second to load, and does where it i
 
 LEVEL = 0.95
 RESAMPLES = 5000
-EXPANDED = 100  # degrees of freedom from which five terms give Student's t to nine digits
+EXPANDED = 350  # degrees of freedom from which five terms give Student's t to twelve digits
 GREATEST_BOOTSTRAP = 10_000  # units; above it Student's interval is as good and 1000 times cheaper
 RESAMPLING_BLOCK = 2_000_000  # numbers drawn at once, 16 MB
 TAIL = 0.01  # share of the examples whose weight in the mean is reported
