@@ -70,8 +70,10 @@ def arm_function(path, nth, error):
             return fail(error)(call)
         if isinstance(error, str):
             raise getattr(builtins, error)("injected")
+        until = time.monotonic() + error
         os.write(2, b"asleep\n")
-        time.sleep(error)
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.01))  # a signal on the very way into a sleep is not seen before its end
         os.write(2, b"awake\n")
         return call(*arguments, **keywords)
 
