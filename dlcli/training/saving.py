@@ -19,7 +19,7 @@ from dlcli.training.run import Run
 
 POLITE = 10  # niceness of the writing, 0 to 19
 IDLE = 3  # times as long as it works that the writing rests, while nobody waits for it: steps need the memory's speed
-GRACE = 2.0  # seconds that a copy may wait in memory for a better one: so much a process that is killed may lose of it
+GRACE = 2.0  # seconds that a process that is killed may lose: a copy waits so long in memory for a better one
 RARELY = 5  # times as long as a save took, with its rests, until the next that nobody asked for at this step
 
 
@@ -52,7 +52,7 @@ class Saver:
         self._held = False  # and it is not being written yet
         self._begun = time.monotonic()  # when something was written last
         self._hurried = threading.Event()  # somebody waits
-        self._rested = 0.0  # when the disk will have had its rest, by time.monotonic
+        self._rested = self._begun + GRACE  # when another save is worth its time, by time.monotonic
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +102,7 @@ class Saver:
 
     @property
     def rested(self) -> bool:
-        """Whether another checkpoint would still leave nearly all of the time to training."""
+        """Whether another checkpoint would keep more than moments and leave nearly all of the time to training."""
         return (self._writing is None or self._writing.done()) and time.monotonic() >= self._rested
 
     def look(self) -> None:
@@ -125,7 +125,7 @@ class Saver:
         self._journal.flush()
         checkpoint.save(self._folder, taken, self._identity, lambda worked: self._hurried.wait(IDLE * worked))
         now = time.monotonic()
-        self._rested = now + RARELY * (now - started)
+        self._rested = now + max(GRACE, RARELY * (now - started))
         self._acknowledge(taken.step, now - started)
         forget(self._folder, self._run.checkpoint.keep, best)
 

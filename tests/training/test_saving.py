@@ -153,6 +153,9 @@ def test_steps_are_taken_while_the_disk_is_busy(make_run, notebook, tmp_path, di
 def test_a_disk_rests_for_a_multiple_of_what_a_save_took(make_run, notebook, tmp_path, disk, monkeypatch):
     run = make_run()
     with saver_of(run, tmp_path, notebook, []) as saver:
+        assert not saver.rested, "there are only moments to be kept"
+    monkeypatch.setattr(saving, "GRACE", 0)
+    with saver_of(run, tmp_path, notebook, []) as saver:
         assert saver.rested
         for step, rarely, rested in ((0, 0, True), (1, 1e9, False)):
             monkeypatch.setattr(saving, "RARELY", rarely)
@@ -167,20 +170,21 @@ def test_a_disk_rests_for_a_multiple_of_what_a_save_took(make_run, notebook, tmp
 
 
 def test_which_steps_are_saved_changes_no_number(make_run, notebook, tmp_path, monkeypatch):
-    """Of `auto` the clock decides: here the disk gets no second turn before the end."""
+    """Of `auto` the clock decides: here the disk gets no second turn before the end, or no turn at all."""
     monkeypatch.setattr(saving, "RARELY", 1e9)
     rows, weights = [], []
-    for every, saved in ((1, [20, 19, 18]), ("auto", [20, 5])):
+    for every, grace, saved in ((1, 1e9, [20, 19, 18]), ("auto", 0, [20, 5]), ("auto", 1e9, [20])):
+        monkeypatch.setattr(saving, "GRACE", grace)
         run, folder = (
             make_run(steps=20, evaluate_every=100, checkpoint={"every": every, "unit": "steps"}),
-            tmp_path / f"{every}",
+            tmp_path / f"{every}-{grace}",
         )
         notebook.rows.clear()
         fit(run, folder, {}, notebook, notebook, Stop())
         assert [checkpoint.load(path).step for path in checkpoint.checkpoints(folder)] == saved
         weights.append((folder / "step-000000020" / "model.safetensors").read_bytes())
         rows.append(list(notebook.rows))
-    assert weights[0] == weights[1] and rows[0] == rows[1]
+    assert weights[0] == weights[1] == weights[2] and rows[0] == rows[1] == rows[2]
 
 
 @pytest.mark.parametrize("ended", ["at the end", "by a signal"])
@@ -196,7 +200,8 @@ def test_a_run_ends_only_when_its_last_checkpoint_is_durable(make_run, notebook,
 
 
 def test_a_fault_of_the_disk_is_raised_by_the_next_step(make_run, notebook, tmp_path, disk):
-    disk.fault, run = StorageError("cannot write it: full", ""), make_run(steps=1000, evaluate_every=1000)
+    run = make_run(steps=1000, evaluate_every=1000, checkpoint={"every": 5, "unit": "steps"})
+    disk.fault = StorageError("cannot write it: full", "")
     disk.go.set()
     with pytest.raises(StorageError, match="cannot write it: full"):
         fit(run, tmp_path, {}, notebook, notebook, Stop())
