@@ -98,7 +98,7 @@ def transform(labels: np.ndarray, draws: Draws) -> np.ndarray:
     """Pad, dilate, scale, shift, add noise, shear and subsample. -> (n, LENGTH)"""
     templates = whitened()
     signals = np.empty((len(labels), DILATED))
-    for padding in np.unique(draws.padding):
+    for padding in range(PADDING[0], PADDING[1] + 1):
         padded = np.pad(templates + OFFSET, ((0, 0), (0, padding)))
         members = draws.padding == padding
         signals[members] = interpolate(padded, DILATED)[labels[members]]
