@@ -79,7 +79,7 @@ def one_run_pool() -> Caution:
 
 
 def not_separable(kappa: float | None) -> Caution:
-    width = "cannot be compared to the test risk" if kappa is None else f"is {kappa:.2g} of the test risk"
+    width = "cannot be compared to the test risk" if kappa is None else f"spans {100 * kappa:.0f} % of the test risk"
     return Caution(
         "approx_opt_not_separable",
         f"approximation and optimization are not separable: the interval of min_F L_train {width}",
