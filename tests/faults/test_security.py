@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dlcli.errors import CheckpointError
 from dlcli.training import checkpoint
@@ -29,6 +30,8 @@ DAMAGES = 300
 EVIL = "open('{}', 'w').close()\n"
 WRITES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|^(creat|rename|mkdir|unlink|rmdir|link|symlink|truncate|chmod)")
 PROGRAMS = {"python", "dlcli", "git", "uname", "fc-list", "strace"}
+if torch.version.cuda:
+    PROGRAMS.add("ldconfig")  # by which libraries of CUDA look for others, as soon as torch is imported
 
 
 class Canary:
