@@ -173,7 +173,10 @@ class Ledger:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.faults("write"), closing(sqlite3.connect(self.path, PATIENCE, isolation_level=None)) as connection:
+        with (
+            self.faults("write"),
+            closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection,
+        ):
             connection.execute("BEGIN IMMEDIATE")  # one writer at a time from here; the others wait
             try:
                 prepare(connection)
@@ -190,7 +193,7 @@ class Ledger:
             yield None
             return
         address = f"{self.path.absolute().as_uri()}?mode=ro"
-        with self.faults("read"), closing(sqlite3.connect(address, PATIENCE, uri=True)) as connection:
+        with self.faults("read"), closing(sqlite3.connect(address, timeout=PATIENCE, uri=True)) as connection:
             filled = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'state'").fetchone()[0]
             yield connection if filled else None
 
