@@ -18,6 +18,8 @@ from pathlib import Path
 from dlcli.errors import StorageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # disk, quota, file-size limit
+TOO_MANY = {errno.EMFILE, errno.ENFILE}  # open files, of this process or of all
+MORE_FILES = "raise the limit of open files: ulimit -n 1024"
 BESIDE = re.compile(r"\..+\.[0-9]+")  # names of files that are not yet in their place
 SLICE = 2 * 2**20  # bytes between two rests
 PIECE = 64 * 2**20  # bytes per write call; Linux writes at most 2 GiB at once
@@ -32,9 +34,7 @@ def storage(path: Path, needed: int = 0) -> Iterator[None]:
         reason = error.strerror or type(error).__name__
         if error.errno in FULL:
             raise no_room(path, needed, reason) from error
-        hint = "check the disk, the permissions and the path"
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            hint = "raise the limit of open files: ulimit -n 1024"
+        hint = MORE_FILES if error.errno in TOO_MANY else "check the disk, the permissions and the path"
         raise StorageError(f"cannot write {path}: {reason}", hint) from error
 
 

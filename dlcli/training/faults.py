@@ -10,13 +10,14 @@ from contextlib import contextmanager
 import torch
 
 from dlcli.errors import DeviceError, MemoryShortage, StorageError, UsageError
+from dlcli.training.durable import MORE_FILES, TOO_MANY
 from dlcli.training.ranks import here, parted
 
 ALLOCATION = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
 ASKED = re.compile(r"tried to allocate ([0-9.]+) (bytes|[KMG]iB)", re.IGNORECASE)
 RANKS = ("ProcessGroup", "gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
 LOST = ("CUDA error", "device-side assert", "NCCL error", "MPS backend")
-EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EAGAIN}
+EXHAUSTED = TOO_MANY | {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EAGAIN}
 NO_THREAD = "can't start new thread"
 LESS_MEMORY = "use a smaller training.batch_size or model.width, or a larger training.accumulate"
 
@@ -53,10 +54,10 @@ def machine_faults() -> Iterator[None]:
 
 
 def _refused(error: BaseException) -> StorageError:
-    return StorageError(
-        f"the system refused: {_first_line(error)}"[:200],
-        "check disk, quota and limits (ulimit -a), then continue with: dlcli resume RUN_DIR",
-    )
+    files = isinstance(error, OSError) and error.errno in TOO_MANY
+    todo = MORE_FILES if files else "check disk, quota and limits (ulimit -a)"
+    message = f"the system refused: {_first_line(error)}"[:200]
+    return StorageError(message, f"{todo}; then continue with: dlcli resume RUN_DIR")
 
 
 def _shortage(error: BaseException) -> MemoryShortage:
