@@ -50,7 +50,7 @@ def train(
         return on_ranks(train, config, argv=argv, display=display)
     with machine_faults():
         run = prepare(config, stop, read=read)
-        program.prepare(run)
+        program.prepare(run, say=display.say)
         with RunDirectory(claim_directory(config)) as directory:
             display.log_to(directory.log)
             directory.write_config(configs.text(config))
@@ -78,7 +78,7 @@ def new_course(
     directory.write_config(configs.text(config))
     with accounted(directory, None), machine_faults():
         run = prepare(config, stop, read=read)
-        program.prepare(run, shared=read is not None)
+        program.prepare(run, shared=read is not None, say=display.say)
         begin(directory, argv, run)
         return (yield from carry_out(run, config, directory, None, stop, display))
 
@@ -92,7 +92,7 @@ def resumed_course(
         with accounted(directory, None):
             noted, asked = read_environment(directory.path), config["training"]["threads"]
             run = prepare(config, stop, noted.get("threads") if asked == "auto" else asked, read)
-            program.prepare(run, noted.get("step", {}).get("kind"), shared=read is not None)
+            program.prepare(run, noted.get("step", {}).get("kind"), read is not None, display.say)
             step = restore(run, config, directory, display)
         directory.write_config(configs.text(config))
         directory.write_command(list(argv))
@@ -151,6 +151,8 @@ def carry_out(
         if step is None:
             for oddity in (*run.data.facts["warnings"], *device.doubts(run.device, run.training.precision)):
                 warn(oddity)
+        if seconds := run.program.compiler_s:
+            run.state.seconds["compilation"] = run.state.seconds.get("compilation", 0.0) + seconds
         display.start(run.steps, run.state.step)
         try:
             work = partial(course, run, directory.checkpoints, identity, tracker, display, stop, acknowledge)

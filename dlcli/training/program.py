@@ -149,23 +149,23 @@ def cuda_graph(work: Callable[[], Any]) -> Callable[[], object]:
     return graph.replay
 
 
-def prepare(run: Run, kind: str | None = None, shared: bool = False) -> None:
+def prepare(run: Run, kind: str | None = None, shared: bool = False, say: Callable[[str], object] = bool) -> None:
     """Give `run` the programs that its setting `compile` asks for, and note the choice. No number of it moves.
 
     kind: what a resumed run was computed with; none other gives the same bits. shared: its steps may be taken together
-    with those of other runs, which is the better program. Raises UsageError where a program is
-    asked for that cannot be made.
+    with those of other runs, which is the better program. say: told of what takes long, before it does. Raises
+    UsageError where a program is asked for that cannot be made.
     """
     asked = run.training.compile
     if kind is None and asked == "auto":
-        run.program = Choice(EAGER, "it is trained among others") if shared else chosen(run)
+        run.program = Choice(EAGER, "it is trained among others") if shared else chosen(run, say)
     elif (kind or asked) in (EAGER, False):
         run.program = Choice(EAGER, "as it was begun" if kind else "training.compile=false")
     else:
         wanted = kind or (BOTH if run.device.type == "cuda" else COMPILED)
         started = time.perf_counter()
         try:
-            equip(run, wanted)
+            equip(run, wanted, say)
         except Unfit as fault:
             begun = f"the run was begun with {wanted} steps, and here" if kind else "training.compile=true, but"
             hint = "resume it where it was begun" if kind else "use training.compile=auto or false"
@@ -174,13 +174,17 @@ def prepare(run: Run, kind: str | None = None, shared: bool = False) -> None:
         run.program = Choice(wanted, why, compiler_s=round(time.perf_counter() - started, 2))
 
 
-def chosen(run: Run) -> Choice:
+def compiler_seconds(run: Run) -> float:
+    return COMPILER_SECONDS[0] + COMPILER_SECONDS[1] * sum(len(each.parameters.leaves) for each in run.learners)
+
+
+def chosen(run: Run, say: Callable[[str], object]) -> Choice:
     """The fastest kind, by measurement, of those that can pay in a run of this length. It is given to the run."""
     if reason := unfit(run):
         return Choice(EAGER, reason)
     eager, best, spent, why = seconds_of_step(run, TIMED), EAGER, None, "nothing else was faster"
     least = eager
-    cost = COMPILER_SECONDS[0] + COMPILER_SECONDS[1] * sum(len(each.parameters.leaves) for each in run.learners)
+    cost = compiler_seconds(run)
     kinds = [CAPTURED] if run.device.type == "cuda" else []
     if eager * run.steps >= WORTH * cost:
         kinds.append(BOTH if run.device.type == "cuda" else COMPILED)
@@ -191,7 +195,7 @@ def chosen(run: Run) -> Choice:
     for each in kinds:
         started = time.perf_counter()
         try:
-            equip(run, each)
+            equip(run, each, say)
         except Unfit as fault:
             why = str(fault)
             run.learners = plain
@@ -210,13 +214,14 @@ def chosen(run: Run) -> Choice:
     return Choice(best, why, *milliseconds, None if spent is None else round(spent, 2))
 
 
-def equip(run: Run, kind: str) -> None:
+def equip(run: Run, kind: str, say: Callable[[str], object]) -> None:
     """Give each learner its program, tried out on the next batch. Raises Unfit, with the run as it was."""
     if reason := unfit(run):
         raise Unfit(reason)
     plain = run.learners
     try:
         if kind in (COMPILED, BOTH):
+            say(f"step   is being compiled, which takes some {compiler_seconds(run):.0f} s")
             torch.compiler.reset()  # it keeps what it made for earlier runs of this process, and refuses a ninth
         for form in (eager_work, partial(work_of, kind=kind)):  # the first tells a rule that does not fit
             run.learners = tuple(each._replace(program=program(run, form(run, each))) for each in plain)

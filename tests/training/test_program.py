@@ -1,10 +1,12 @@
 """Steps as one program: the numbers of the eager ones, the same bits after a resume, and a choice that is kept."""
 
+import json
 import math
 
 import pytest
 import torch
 
+from dlcli.cli import main
 from dlcli.errors import Diverged, UsageError
 from dlcli.registry import catalogue
 from dlcli.training import program
@@ -212,3 +214,14 @@ def test_what_is_not_finite_is_refused(make_run):
     run.learners[0].parameters.weights[0] = math.nan
     with pytest.raises(Diverged, match="the loss of phase"):
         steps(run, 1)
+
+
+def test_who_waits_for_a_compiler_is_told_so_before_and_after(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(program, "compiled_work", program.eager_work)
+    parts = ("dataset=iris", "model=linear", "training.compile=true", "training.epochs=2", "decompose.budget=none")
+    assert main(["train", *parts, f"run_dir={tmp_path / 'run'}", f"output_root={tmp_path}"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("step   is being compiled, which takes some 14 s\nrun ")
+    told = json.loads((tmp_path / "run" / "environment.json").read_text())["step"]["compiler_s"]
+    timing = json.loads((tmp_path / "run" / "summary.json").read_text())["timing"]
+    assert timing["compilation"] == told > 0 and f"compilation {told:.1f}" in said
