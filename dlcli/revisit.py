@@ -104,7 +104,7 @@ def decompose_again(directory: RunDirectory, config: Config, stop: Stop, say: Ca
             )
         with accounted(directory, run), Tracker(directory.path, step) as tracker:
             with suppress(Cut):
-                summary = conclude(run, config, directory, tracker, stop.asked_to_end)
+                summary = conclude(run, config, directory, tracker, stop.asked_to_end, say)
             refuse_stop(stop, directory.path)
         return summary
 

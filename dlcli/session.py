@@ -168,7 +168,7 @@ def carry_out(
         from dlcli.conclusion.conclude import conclude  # scipy comes with it, which no step needs
 
         with suppress(Cut), run.evaluated():
-            summary = conclude(run, config, directory, tracker, stop.asked_to_end)
+            summary = conclude(run, config, directory, tracker, stop.asked_to_end, display.say)
             followers.publish(run.state.step)
         refuse_stop(stop, directory.path)
     risks = {split: {name: risk["value"] for name, risk in found.items()} for split, found in summary["risks"].items()}

@@ -38,11 +38,16 @@ PRECISE = 1e-5  # difference of a risk to that in float64, relative to 1 + |L|, 
 
 
 def conclude(
-    run: Run, config: Config, directory: RunDirectory, tracker: Tracker, stopped: Callable[[], bool]
+    run: Run,
+    config: Config,
+    directory: RunDirectory,
+    tracker: Tracker,
+    stopped: Callable[[], bool],
+    say: Callable[[str], object],
 ) -> dict[str, Any]:
     """Evaluate, decompose, keep. Returns the content of summary.json, which is written last, but for the page.
 
-    This is the first and only time that the test split is read.
+    This is the first and only time that the test split is read. say: told what takes long.
     """
     with spending(run, "evaluation"):
         evaluated = evaluate_splits(run, stopped)
@@ -52,7 +57,7 @@ def conclude(
     bootstrap = worth_a_bootstrap(run, config["decompose"]["budget"])
     with spending(run, "decomposition"):
         pool = Pool(run, config, keys(run, config))
-        ladder = climb(run, config, directory, pool, evaluated.rows["train"], stopped)
+        ladder = climb(run, config, directory, pool, evaluated.rows["train"], stopped, say)
         parts = {} if run.task.undefined else decompose_metrics(run, config, evaluated, ladder, pool, bootstrap)
         keep_witnesses(directory, ladder.rungs, parts)
     risks = risk_estimates(run, evaluated, parts, bootstrap)

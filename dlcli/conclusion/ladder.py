@@ -33,6 +33,12 @@ Config = dict[str, Any]
 CONTINUED, REFITTED = 0.45, 0.25  # shares of what quick may spend
 LOOKED_AT, RECALIBRATED = 6, 2  # evaluations that quick makes of what there is, and more for running averages
 AT_ONCE = 5e8  # work of an exact solver that no run minds: a tenth of a second
+LONG = 5.0  # seconds in which somebody who waits wants to be told something
+UNTIL = {
+    "quick": "at most as long as training took",
+    "standard": "some 20 times as long as training took",
+    "exhaustive": "until more work moves nothing",
+}
 DECOUPLED = {"adamw", "lion", "muon"}  # whose decay is no penalty of an objective
 
 ITSELF = "the run itself"
@@ -54,29 +60,37 @@ class Ladder(NamedTuple):
 
 
 def climb(
-    run: Run, config: Config, directory: RunDirectory, pool: Pool, own: dict[str, Any], stopped: Callable[[], bool]
+    run: Run,
+    config: Config,
+    directory: RunDirectory,
+    pool: Pool,
+    own: dict[str, Any],
+    stopped: Callable[[], bool],
+    say: Callable[[str], object],
 ) -> Ladder:
     """Everything that the budget allows. pool: what earlier runs have left. own: rows of the run's own weights over the
-    training set. Nothing here moves `run.model`.
+    training set. say: told what takes long. Nothing here moves `run.model`.
     """
     budget = config["decompose"]["budget"]
     first = witness(ITSELF, run.model, run.task, run.data.train, own)
     if budget == "none" or run.task.undefined:
         return Ladder([first])
     rungs, price = [first], work(run)
+    if budget != "quick" or run.state.seconds.get("training", 0.0) >= LONG:
+        say(f"class  looking for better members, {UNTIL[budget]}")
     found = exact_member(run, max(price.training, AT_ONCE) if budget == "quick" else float("inf"))
     if found is not None:
         rungs.append(found.rung)
     teacher = taught(run, config)
     if teacher is not None:
         rungs.append(teacher)
-    rungs += timed(quick(run, directory, price, found is None or not found.closed, stopped))
+    rungs += timed(quick(run, directory, price, found is None or not found.closed, stopped), say)
     if budget == "quick" or (found is not None and found.closed):
         objective = None if budget == "quick" else own_objective(run, config, price, stopped)
         return Ladder(rungs, found, objective)
-    extend(run, rungs, timed(standard(run, config, price, list(rungs), pool, stopped)))
+    extend(run, rungs, timed(standard(run, config, price, list(rungs), pool, stopped), say))
     if budget == "exhaustive":
-        extend(run, rungs, timed(exhaustive(run, config, price, list(rungs), stopped)))
+        extend(run, rungs, timed(exhaustive(run, config, price, list(rungs), stopped), say))
     objective = own_objective(run, config, price, stopped)
     return Ladder(rungs + ([objective.rung] if objective else []), found, objective)
 
@@ -97,14 +111,17 @@ def settles(run: Run, rung: Witness) -> bool:
     return reached or margins(rung, metric, run.task.head(run.model) is not None) is not None
 
 
-def timed(rungs: Iterator[Witness]) -> Iterator[Witness]:
-    """Each with the seconds it took."""
+def timed(rungs: Iterator[Witness], say: Callable[[str], object]) -> Iterator[Witness]:
+    """Each with the seconds it took, and told at once where these were many."""
     while True:
         started = time.perf_counter()
         rung = next(rungs, None)
         if rung is None:
             return
-        yield rung._replace(seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        if seconds >= LONG:
+            say(f"found  train loss {rung.risks['loss']:.4g} after {seconds:.0f} s: {rung.method}")
+        yield rung._replace(seconds=seconds)
 
 
 def quick(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 
 from dlcli.verbs import arguments as shared
@@ -24,6 +25,6 @@ def run(arguments: Namespace) -> int:
     from dlcli.training.signals import Stop
 
     with Stop() as stop, RunDirectory(arguments.run_dir.absolute()) as directory:
-        summary = decompose_again(directory, config, stop, print)
+        summary = decompose_again(directory, config, stop, partial(print, flush=True))
     print_run(summary, sys.stdout)
     return 0
