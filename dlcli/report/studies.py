@@ -5,48 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from dlcli.report import wording
-from dlcli.report.table import plain_table
+from dlcli.report.table import GAP, plain_table
 
 Study = Mapping[str, Any]  # schema dlcli.study/1
 CELLS = ("group", "runs", "train loss", "test loss", "test error", "approximation", "optimization", "generalization")
 RISKS, TERMS = (0, 1, 2, 3, 4), (0, 5, 6, 7)  # a terminal of 80 columns shows them one below the other
 LONGEST = 14  # letters of a word that a column does not break
-VERDICT = 10  # letters of a line of the last column, so that 80 columns hold a name, an interval and a verdict
 COMPARED = ("quantity", "first", "second", "difference", "pairs", "p (Holm)", "first is")
 
 
 def print_study(study: Study, console: Console) -> None:
-    for part in parts(study, console.is_terminal):
+    for part in parts(study, console.is_terminal, console.width):
         console.print(part, highlight=False)
 
 
-def parts(study: Study, lines: bool) -> Iterator[RenderableType]:
+def parts(study: Study, lines: bool, room: int) -> Iterator[RenderableType]:
+    """lines: under headings, too. room: letters of a line."""
     repeated = ", ".join(study["over"])
     if any(group["done"] > 1 for group in study["groups"]):
         yield ""
         for title, columns in ((f"means over {repeated}, 95 % t intervals", RISKS), ("terms of the test loss", TERMS)):
             table = plain_table(lines, f"Groups: {title}")
-            fill(table, [CELLS[i] for i in columns], [[row[i] for i in columns] for row in group_rows(study)])
+            fill(table, [CELLS[i] for i in columns], [[row[i] for i in columns] for row in group_rows(study)], room)
             yield table
             yield ""
     rows = comparison_rows(study)
     if rows:
         table = plain_table(lines, f"Paired differences over {repeated}, by {study['axis']}")
-        fill(table, COMPARED, rows)
-        table.columns[-1].max_width = VERDICT
+        fill(table, COMPARED, rows, room)
         yield table
     for note in study["notes"]:
         yield Text(f"note: {note}", style="yellow")
 
 
-def fill(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    for heading, *cells in zip(headings, *rows, strict=True):
-        word = max(len(word) for cell in (heading, *cells) for word in (cell.split() or [""]))
-        table.add_column(heading, overflow="fold", min_width=min(LONGEST, word))
+def fill(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> None:
+    """Columns as wide as their longest word, and wider, line after line of their longest cell, as far as there is room.
+
+    Rich's own distribution sees no words where it shrinks columns, and cuts off what they push over the edge.
+    """
+    columns = [(heading, *cells) for heading, *cells in zip(headings, *rows, strict=True)]
+    whole = [max(map(cell_len, cells)) for cells in columns]
+    widths = [min(LONGEST, max(cell_len(word) for cell in cells for word in cell.split())) for cells in columns]
+    for _ in range(room - GAP * (len(columns) - 1) - sum(widths)):
+        fullest = max(range(len(columns)), key=lambda i: -(-whole[i] // widths[i]))
+        widths[fullest] = min(widths[fullest] + 1, whole[fullest])
+    for heading, width in zip(headings, widths, strict=True):
+        table.add_column(heading, overflow="fold", width=width)
     for row in rows:
         table.add_row(*map(Text, row))
 

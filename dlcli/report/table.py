@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dlcli.report import wording
 
+GAP = 2  # letters between columns
 FEWEST_RUNGS = 4  # of a ladder that is shown
 SPLITS = ("train", "validation", "test", "real")  # real: training examples in place of drawn ones, against test
 FORMULAS = {
@@ -60,7 +61,7 @@ def plain_table(lines: bool, title: str) -> Table:
         title_justify="left",
         pad_edge=False,
         show_edge=False,
-        padding=(0, 2, 0, 0),
+        padding=(0, GAP - lines, 0, 0),  # a box has a space of its own between columns
     )
 
 
