@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 BURST = 0.5  # seconds
+PRESSED = "\nstopping: what is under way is saved first; Ctrl-C again stops at once\n"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -19,9 +22,11 @@ class Stop:
     once, by KeyboardInterrupt. Handlers belong to the main thread; in any other, nothing is installed.
     """
 
-    def __init__(self, shared: bool = False) -> None:
-        """shared: with other ranks, so that a signal counts once they have agreed on it, all in the same step."""
-        self.shared = shared
+    def __init__(self, shared: bool = False, answers: bool = False) -> None:
+        """shared: with other ranks, so that a signal counts once they have agreed on it, all in the same step. answers:
+        whoever presses Ctrl-C at a terminal.
+        """
+        self.shared, self.answers = shared, answers
         self.received: int | None = None  # number of the first signal that asked to stop
         self.requested: int | None = None  # the same, or of several ranks what the loop has made of it
         self.save_now = False  # the loop takes it back
@@ -79,6 +84,8 @@ class Stop:
             raise KeyboardInterrupt
         if self.received is None:
             self.received = int(number)
+            if number == signal.SIGINT and self.answers:
+                answer(PRESSED)
         if not self.shared:
             self.requested = self.received
 
@@ -87,3 +94,10 @@ class Stop:
             self._save_received = True
         else:
             self.save_now = True
+
+
+def answer(text: str) -> None:
+    """Tell whoever sits at a terminal. Past all buffers: a handler may have interrupted one that was being written."""
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, text.encode())

@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> int:
     from dlcli.training.directory import RunDirectory
     from dlcli.training.signals import Stop
 
-    with Stop() as stop, RunDirectory(arguments.run_dir.absolute()) as directory:
+    with Stop(answers=True) as stop, RunDirectory(arguments.run_dir.absolute()) as directory:
         summary = decompose_again(directory, config, stop, partial(print, flush=True))
     print_run(summary, sys.stdout)
     return 0

@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
         if arguments.log == "json":
             raise UsageError("--log json tells of one run, and this is a sweep", "resume it without --log json")
         return sweep.resume(arguments.run_dir, arguments.overrides, arguments.plugin)
-    with shared.watching(arguments) as display, Stop() as stop:
+    with shared.watching(arguments) as display, Stop(answers=True) as stop:
         summary = go_on(arguments, stop, display)
     if summary is not None:  # under `torchrun` rank 0 has it
         print_run(summary, shared.report_stream(arguments))

@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> int:
         if arguments.log == "json":
             raise UsageError("--log json tells of one run, and -m asks for several", "leave one of the two out")
         return sweep.run(arguments.overrides, arguments.config_dir, arguments.source, arguments.plugin)
-    with shared.watching(arguments) as display, Stop() as stop:
+    with shared.watching(arguments) as display, Stop(answers=True) as stop:
         if arguments.source is not None:
             config = shared.saved_config(arguments.source, arguments.overrides)
         else:

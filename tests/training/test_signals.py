@@ -1,10 +1,11 @@
 import os
 import signal
 import threading
+from contextlib import suppress
 
 import pytest
 
-from dlcli.training.signals import Stop
+from dlcli.training.signals import PRESSED, Stop
 
 EVERY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -33,6 +34,18 @@ def test_a_second_interrupt_stops_at_once():
         os.kill(os.getpid(), signal.SIGINT)  # the rest of the burst is ignored
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("terminal", "answers"), [(True, True), (True, False), (False, True)])
+def test_who_presses_ctrl_c_at_a_terminal_is_answered_once(monkeypatch, capfd, terminal, answers):
+    monkeypatch.setattr(os, "isatty", lambda descriptor: terminal)
+    with Stop(answers=answers) as stop, suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested == signal.SIGINT and capfd.readouterr().err == PRESSED * (terminal and answers)
+        os.kill(os.getpid(), signal.SIGINT)
+    with Stop(answers=answers):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_user_signal_asks_for_a_checkpoint_only():
