@@ -151,7 +151,7 @@ def carry_out(
         if step is None:
             for oddity in (*run.data.facts["warnings"], *device.doubts(run.device, run.training.precision)):
                 warn(oddity)
-        if seconds := run.program.compiler_s:
+        if (seconds := run.program.compiler_s) is not None:
             run.state.seconds["compilation"] = run.state.seconds.get("compilation", 0.0) + seconds
         display.start(run.steps, run.state.step)
         try:
