@@ -77,6 +77,16 @@ def test_a_file_is_refused_with_line_and_column(write, content, message, hint):
     assert (caught.value.message, caught.value.hint) == (f"conf/experiment/exp.yaml{message}", hint)
 
 
+def test_brackets_that_a_parser_may_refuse_by_itself(write):
+    """libyaml reads ahead of what it tells, and its newer releases stop at the thousandth."""
+    with pytest.raises(UsageError) as caught:
+        yaml_file.read(write("[" * 10_000))
+    assert (caught.value.message.removeprefix("conf/experiment/exp.yaml"), caught.value.hint) in (
+        (":1:21: nested deeper than 20 levels", "a config is shallow"),
+        (":1:1001: not YAML: exceeded maximum nesting depth", "check indentation (spaces), quotes, brackets"),
+    )
+
+
 @pytest.mark.parametrize(
     "make, what",
     [

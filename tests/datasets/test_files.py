@@ -33,7 +33,8 @@ def test_what_is_no_readable_file_is_refused_at_once(tmp_path):
     assert refusal(tmp_path / "dangling").endswith("/dangling': No such file or directory")
     assert refusal(tmp_path / "loop").endswith("/loop': Too many levels of symbolic links")
     assert refusal(tmp_path / "a" / "b").endswith("/a/b': No such file or directory")
-    assert "/nul\\x00': " in refusal(tmp_path / "nul\0") and "embedded null" in refusal(tmp_path / "nul\0")
+    in_words = ("embedded null byte", "open: embedded null character in path")  # up to Python 3.12, and from 3.13 on
+    assert refusal(tmp_path / "nul\0").endswith(tuple(f"/nul\\x00': {words}" for words in in_words))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")

@@ -128,6 +128,9 @@ def test_kappa_is_the_width_over_the_test_risk():
 
 def test_a_wide_interval_is_called_not_separable():
     assert "approx_opt_not_separable" in codes(parts(FLOOR, upper(0.3)))
+    wide = parts(FLOOR, upper(TRAIN.mean()), test=TRAIN)
+    (text,) = (warning.text for warning in wide.warnings if warning.code == "approx_opt_not_separable")
+    assert text.endswith("the interval of min_F L_train spans 100 % of the test risk")
 
 
 def test_a_narrow_interval_is_separable():
